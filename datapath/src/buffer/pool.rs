@@ -1,0 +1,270 @@
+//! The frame pool of a worker and the queues that balance several of them.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use vswitch_sys::memory::{Class, Frame, Region};
+
+use super::packet::{Packet, Segment, Tail};
+
+/// Frames that move between a worker's own store and the shared queue at a time.
+const BLOCK_LEN: usize = 64;
+
+/// Frames that no worker holds, shared by all pools of a process.
+#[derive(Debug)]
+pub struct SharedFrames {
+    region: &'static Region,
+    chunks: ArrayQueue<Frame>,
+    larges: ArrayQueue<Frame>,
+}
+
+impl SharedFrames {
+    /// Maps memory for `chunks` and `larges` frames, all free.
+    ///
+    /// # Errors
+    /// What `mmap(2)` answers.
+    pub fn new(chunks: u32, larges: u32) -> std::io::Result<Arc<Self>> {
+        let (region, frames) = Region::leak(chunks, larges)?;
+        let shared = Self {
+            region,
+            chunks: ArrayQueue::new(chunks.max(1) as usize),
+            larges: ArrayQueue::new(larges.max(1) as usize),
+        };
+        for frame in frames {
+            shared.put(frame);
+        }
+        Ok(Arc::new(shared))
+    }
+
+    /// The memory behind the frames.
+    #[must_use]
+    pub fn region(&self) -> &'static Region {
+        self.region
+    }
+
+    /// Free chunks and large frames that are in no worker's store.
+    #[must_use]
+    pub fn free_len(&self) -> (usize, usize) {
+        (self.chunks.len(), self.larges.len())
+    }
+
+    /// Puts a free frame into the queue of its class.
+    fn put(&self, frame: Frame) {
+        let queue = match frame.class() {
+            Class::Chunk => &self.chunks,
+            Class::Large => &self.larges,
+        };
+        // A queue is as long as its class has frames, so it cannot be full.
+        if let Err(frame) = queue.push(frame) {
+            std::mem::forget(frame);
+            debug_assert!(false, "more frames than the region has");
+        }
+    }
+}
+
+impl Drop for SharedFrames {
+    fn drop(&mut self) {
+        // The region stays mapped for the life of the process, so its frames have no other end.
+        while let Some(frame) = self.chunks.pop().or_else(|| self.larges.pop()) {
+            std::mem::forget(frame);
+        }
+    }
+}
+
+/// A worker's own store of free frames.
+#[derive(Debug)]
+pub struct FramePool {
+    shared: Arc<SharedFrames>,
+    chunks: Vec<Frame>,
+    larges: Vec<Frame>,
+    /// Emptied tails, kept so that a super-frame needs no allocation.
+    tails: Vec<Box<Tail>>,
+}
+
+impl FramePool {
+    /// An empty store that draws on `shared`.
+    #[must_use]
+    pub fn new(shared: Arc<SharedFrames>) -> Self {
+        Self {
+            shared,
+            chunks: Vec::with_capacity(2 * BLOCK_LEN),
+            larges: Vec::with_capacity(2 * BLOCK_LEN),
+            tails: Vec::with_capacity(BLOCK_LEN),
+        }
+    }
+
+    /// The memory behind the frames, which AF_XDP sockets register as UMEM.
+    #[must_use]
+    pub fn region(&self) -> &'static Region {
+        self.shared.region
+    }
+
+    /// A free chunk, or `None` when the region is exhausted.
+    #[inline]
+    pub fn chunk(&mut self) -> Option<Frame> {
+        match self.chunks.pop() {
+            Some(frame) => Some(frame),
+            None => refill(&mut self.chunks, &self.shared.chunks),
+        }
+    }
+
+    /// A free large frame, or `None` when all are in use.
+    #[inline]
+    pub fn large(&mut self) -> Option<Frame> {
+        match self.larges.pop() {
+            Some(frame) => Some(frame),
+            None => refill(&mut self.larges, &self.shared.larges),
+        }
+    }
+
+    /// Takes a frame back.
+    #[inline]
+    pub fn free(&mut self, frame: Frame) {
+        let shared = &self.shared;
+        let own = match frame.class() {
+            Class::Chunk => &mut self.chunks,
+            Class::Large => &mut self.larges,
+        };
+        own.push(frame);
+        if own.len() == 2 * BLOCK_LEN {
+            for frame in own.drain(BLOCK_LEN..) {
+                shared.put(frame);
+            }
+        }
+    }
+
+    /// Ends a packet: all its frames are free again.
+    #[inline]
+    pub fn drop_packet(&mut self, packet: Packet) {
+        let (head, tail) = packet.into_frames();
+        self.free(head);
+        if let Some(tail) = tail {
+            self.free_tail(tail);
+        }
+    }
+
+    /// An empty tail, from the store where there is one.
+    pub fn tail(&mut self) -> Box<Tail> {
+        self.tails.pop().unwrap_or_default()
+    }
+
+    /// Frees the frames of a tail and keeps its box.
+    pub fn free_tail(&mut self, mut tail: Box<Tail>) {
+        while let Some(segment) = tail.pop() {
+            self.free(segment.into_frame());
+        }
+        if self.tails.len() < BLOCK_LEN {
+            self.tails.push(tail);
+        }
+    }
+
+    /// A second packet with the same bytes and metadata, or `None` when frames run out.
+    pub fn copy(&mut self, packet: &Packet) -> Option<Packet> {
+        let mut head = self.chunk()?;
+        let range = packet.head_range();
+        head.bytes_mut()[range.clone()].copy_from_slice(packet.head());
+        let mut copy = Packet::new(head, range, packet.in_port, packet.offload);
+        for segment in packet.tail_segments() {
+            let bytes = segment.bytes();
+            let frame = if bytes.len() <= vswitch_sys::memory::CHUNK_SIZE {
+                self.chunk()
+            } else {
+                self.large()
+            };
+            let Some(mut frame) = frame else {
+                self.drop_packet(copy);
+                return None;
+            };
+            frame.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+            if let Err(segment) = copy.push_tail(Segment::new(frame, 0..bytes.len()), self) {
+                self.free(segment.into_frame());
+                self.drop_packet(copy);
+                return None;
+            }
+        }
+        Some(copy)
+    }
+
+    /// Gives every free frame back to the shared queues, at the end of a worker.
+    pub fn drain(&mut self) {
+        for frame in self.chunks.drain(..).chain(self.larges.drain(..)) {
+            self.shared.put(frame);
+        }
+    }
+
+    /// Free frames in this store: chunks, large frames.
+    #[must_use]
+    pub fn free_len(&self) -> (usize, usize) {
+        (self.chunks.len(), self.larges.len())
+    }
+}
+
+impl Drop for FramePool {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+#[cold]
+fn refill(own: &mut Vec<Frame>, shared: &ArrayQueue<Frame>) -> Option<Frame> {
+    for _ in 0..BLOCK_LEN {
+        match shared.pop() {
+            Some(frame) => own.push(frame),
+            None => break,
+        }
+    }
+    own.pop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::HEADROOM;
+    use crate::offload::Offload;
+    use crate::port::PortIndex;
+
+    #[test]
+    fn frames_are_conserved_through_copy_and_drop() {
+        let shared = SharedFrames::new(200, 4).expect("mmap");
+        let mut pool = FramePool::new(Arc::clone(&shared));
+        let mut head = pool.chunk().expect("free");
+        head.bytes_mut()[HEADROOM..HEADROOM + 60].fill(7);
+        let mut packet = Packet::new(
+            head,
+            HEADROOM..HEADROOM + 60,
+            PortIndex(1),
+            Offload::default(),
+        );
+        let mut large = pool.large().expect("free");
+        large.bytes_mut()[..60_000].fill(9);
+        packet
+            .push_tail(Segment::new(large, 0..60_000), &mut pool)
+            .expect("room");
+
+        let copy = pool.copy(&packet).expect("frames left");
+        assert_eq!(copy.len(), 60_060);
+        assert_eq!(copy.head(), packet.head());
+        assert_eq!(
+            copy.tail_segments()[0].bytes(),
+            packet.tail_segments()[0].bytes()
+        );
+        pool.drop_packet(packet);
+        pool.drop_packet(copy);
+        pool.drain();
+        assert_eq!(shared.free_len(), (200, 4));
+    }
+
+    #[test]
+    fn an_exhausted_pool_answers_none_and_recovers() {
+        let shared = SharedFrames::new(3, 0).expect("mmap");
+        let mut pool = FramePool::new(shared);
+        let frames: Vec<_> = std::iter::from_fn(|| pool.chunk()).collect();
+        assert_eq!(frames.len(), 3);
+        assert!(pool.large().is_none());
+        for frame in frames {
+            pool.free(frame);
+        }
+        let again = pool.chunk().expect("freed");
+        pool.free(again);
+    }
+}

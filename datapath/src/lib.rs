@@ -1,0 +1,7 @@
+//! The packet process of the virtual switch, in the order in which a packet meets the modules.
+#![forbid(unsafe_code)]
+
+// Where packets come and go.
+pub mod buffer;
+pub mod offload;
+pub mod port;
