@@ -33,14 +33,15 @@ pub enum Checksum {
 }
 
 /// A super-frame's segmentation (`struct virtio_net_hdr`, linux/virtio_net.h).
+///
+/// The length of the headers is not kept: the kernel's `hdr_len` is only a hint of how much lies in
+/// the first buffer, and who cuts or sends a super-frame reads the headers anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gso {
     /// How it is cut.
     pub kind: GsoKind,
     /// Payload bytes of every segment but the last.
     pub size: u16,
-    /// Bytes of all headers, up to the payload; 0 when the sender did not say.
-    pub header_len: u16,
     /// TCP: CWR is set on the first segment only (`VIRTIO_NET_HDR_GSO_ECN`).
     pub ecn: bool,
 }
@@ -62,11 +63,6 @@ impl Offload {
     pub fn shift(&mut self, by: i32) {
         if let Checksum::Partial { start, .. } = &mut self.csum {
             *start = start.saturating_add_signed(by as i16);
-        }
-        if let Some(gso) = &mut self.gso
-            && gso.header_len != 0
-        {
-            gso.header_len = gso.header_len.saturating_add_signed(by as i16);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! A port touches neither keys nor tables nor other ports.
 
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 use crate::buffer::{Batch, FramePool, Packet};
 use crate::offload::Capabilities;
@@ -45,8 +46,9 @@ pub enum Readiness<'a> {
 
 /// One queue of a port, owned by one worker.
 pub trait PortQueue: Send {
-    /// Appends received packets to `batch` until it is full or the queue is empty.
-    fn rx(&mut self, pool: &mut FramePool, batch: &mut Batch) -> RxStatus;
+    /// Appends received packets to `batch` until it is full or the queue is empty. `now` is the
+    /// round's time; only a port that paces itself (replay from a file) looks at it.
+    fn rx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) -> RxStatus;
 
     /// Sends `packets` and leaves the vector empty. The caller has made every packet fit
     /// [`PortQueue::capabilities`]. What cannot be sent is freed and counted.
@@ -55,11 +57,19 @@ pub trait PortQueue: Send {
     /// What may be handed to `tx`.
     fn capabilities(&self) -> Capabilities;
 
+    /// The device's MTU has changed: the largest layer-3 packet in bytes.
+    fn set_mtu(&mut self, mtu: u32);
+
     /// How to wait for packets.
     fn readiness(&self) -> Readiness<'_>;
 
     /// What has happened so far. Written by `rx` and `tx`, plain integers.
     fn counters(&self) -> &PortCounters;
+
+    /// Adds to the counters what only the kernel has counted, such as packets lost for want of
+    /// room before us. Costs a system call where there is such a thing: for the moments at which
+    /// counters are published, not for every round.
+    fn refresh_counters(&mut self) {}
 
     /// Ends the queue: every frame it holds goes back to `pool`.
     fn close(self: Box<Self>, pool: &mut FramePool);
