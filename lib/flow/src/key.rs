@@ -1,0 +1,188 @@
+//! The flow key and mask: every field of a packet in a fixed number of 64-bit words.
+//!
+//! The dense form here is what translation and classification work on. Caches use the sparse form
+//! of [`crate::sparse`]. Positions come from the table in [`crate::field`]; a field that a packet
+//! does not have is zero.
+//!
+//! Cost: a field is a shift and a mask on one word, or two words for IPv6 addresses.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::field::Field;
+
+/// Words of a key. The sparse form keeps one bit per word in a `u64`.
+pub const WORDS: usize = 18;
+
+const _: () = assert!(WORDS <= 64, "the sparse key's map has 64 bits");
+
+/// The values of all fields.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct FlowKey {
+    /// The words, laid out as the field table says.
+    pub words: [u64; WORDS],
+}
+
+/// One bit for every bit of a key: set where it matters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct FlowMask {
+    /// The words, laid out as the field table says.
+    pub words: [u64; WORDS],
+}
+
+fn read(words: &[u64; WORDS], field: Field) -> u128 {
+    let row = field.info();
+    let word = row.word as usize;
+    if row.bits == 128 {
+        u128::from(words[word]) << 64 | u128::from(words[word + 1])
+    } else {
+        u128::from(words[word] >> row.shift) & row.max()
+    }
+}
+
+fn write(words: &mut [u64; WORDS], field: Field, value: u128) {
+    let row = field.info();
+    let word = row.word as usize;
+    if row.bits == 128 {
+        words[word] = (value >> 64) as u64;
+        words[word + 1] = value as u64;
+    } else {
+        let mask = (row.max() as u64) << row.shift;
+        words[word] = words[word] & !mask | ((value as u64) << row.shift) & mask;
+    }
+}
+
+impl FlowKey {
+    /// The value of `field`, in host order.
+    #[inline]
+    #[must_use]
+    pub fn field(&self, field: Field) -> u128 {
+        read(&self.words, field)
+    }
+
+    /// Sets `field` to the low bits of `value`.
+    #[inline]
+    pub fn set(&mut self, field: Field, value: u128) {
+        write(&mut self.words, field, value);
+    }
+
+    /// The key with every bit outside `mask` zero.
+    #[must_use]
+    pub fn masked(&self, mask: &FlowMask) -> Self {
+        let mut key = *self;
+        for (word, mask) in key.words.iter_mut().zip(&mask.words) {
+            *word &= mask;
+        }
+        key
+    }
+
+    /// Whether both keys agree on all bits of `mask`.
+    #[inline]
+    #[must_use]
+    pub fn equal_under(&self, other: &Self, mask: &FlowMask) -> bool {
+        self.words
+            .iter()
+            .zip(&other.words)
+            .zip(&mask.words)
+            .all(|((a, b), m)| (a ^ b) & m == 0)
+    }
+}
+
+impl FlowMask {
+    /// A mask with every bit set.
+    pub const EXACT: Self = Self {
+        words: [u64::MAX; WORDS],
+    };
+
+    /// The bits of `field` that matter.
+    #[inline]
+    #[must_use]
+    pub fn field(&self, field: Field) -> u128 {
+        read(&self.words, field)
+    }
+
+    /// Sets the bits of `field` that matter.
+    #[inline]
+    pub fn set(&mut self, field: Field, bits: u128) {
+        write(&mut self.words, field, bits);
+    }
+
+    /// Makes all bits of `field` matter, and those of the fields that say whether it exists.
+    #[inline]
+    pub fn require(&mut self, field: Field) {
+        let row = field.info();
+        write(&mut self.words, field, row.max());
+        for &field in row.prerequisite.fields() {
+            write(&mut self.words, field, field.info().max());
+        }
+    }
+
+    /// Makes every bit that matters in `other` matter here.
+    #[inline]
+    pub fn union(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
+    /// Whether no bit matters.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&w| w == 0)
+    }
+}
+
+/// Prints the fields that are not zero; a debugging aid, not the flow text.
+fn debug(words: &[u64; WORDS], name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut out = f.debug_struct(name);
+    for field in Field::all() {
+        let value = read(words, field);
+        if value != 0 {
+            out.field(field.info().name, &format_args!("{value:#x}"));
+        }
+    }
+    out.finish()
+}
+
+impl fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.words, "FlowKey", f)
+    }
+}
+
+impl fmt::Debug for FlowMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.words, "FlowMask", f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_reads_back_what_was_set_and_changes_nothing_else() {
+        for field in Field::all() {
+            let mut key = FlowKey {
+                words: [0xa5a5_5a5a_a5a5_5a5a; WORDS],
+            };
+            let before = key;
+            let value = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210 & field.info().max();
+            key.set(field, value);
+            assert_eq!(key.field(field), value, "{field}");
+            key.set(field, before.field(field));
+            assert_eq!(key, before, "{field} wrote outside its bits");
+        }
+    }
+
+    #[test]
+    fn require_covers_what_decides_whether_the_field_exists() {
+        let mut mask = FlowMask::default();
+        mask.require(Field::TcpDst);
+        assert_eq!(mask.field(Field::TcpDst), 0xffff);
+        assert_eq!(mask.field(Field::EthType), 0xffff);
+        assert_eq!(mask.field(Field::IpProto), 0xff);
+        assert_eq!(mask.field(Field::TcpSrc), 0);
+    }
+}
