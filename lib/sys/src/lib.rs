@@ -8,4 +8,5 @@
     reason = "this crate is the one room for unsafe; every block states its invariant"
 )]
 
+pub mod bpf;
 pub mod memory;
