@@ -1,0 +1,196 @@
+//! The whole wanted state of a datapath, as plain data.
+
+use serde::{Deserialize, Serialize};
+use vswitch_flow::OfPort;
+
+/// A bridge's number, chosen by `vswitchd` and never used again for another bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BridgeId(pub u32);
+
+/// A port's number, unique over all bridges, chosen by `vswitchd` and small: the datapath indexes
+/// arrays with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortId(pub u32);
+
+impl PortId {
+    /// Largest number that the datapath takes.
+    pub const MAX: Self = Self(65_535);
+}
+
+/// Everything that should be, except flows, which are sent bridge by bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// All bridges.
+    pub bridges: Vec<BridgeSpec>,
+    /// All ports of all bridges.
+    pub ports: Vec<PortSpec>,
+}
+
+/// What a bridge does without a controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailMode {
+    /// Forwards like a learning switch.
+    #[default]
+    Standalone,
+    /// Forwards what flows say, and starts with none.
+    Secure,
+}
+
+/// A bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeSpec {
+    /// Its number.
+    pub id: BridgeId,
+    /// Its name, for traces and dumps.
+    pub name: String,
+    /// Most MAC addresses that are learned.
+    pub mac_table_size: u32,
+    /// Seconds after which an unused MAC address is forgotten.
+    pub mac_aging_time: u32,
+    /// Mirrors of the bridge.
+    pub mirrors: Vec<MirrorSpec>,
+}
+
+/// A mirror: copies of selected packets, as in Open vSwitch's `Mirror` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorSpec {
+    /// Its name.
+    pub name: String,
+    /// Selects every packet, whatever the other selections say.
+    pub select_all: bool,
+    /// Packets that come in by these ports.
+    pub select_src: Vec<PortId>,
+    /// Packets that go out by these ports.
+    pub select_dst: Vec<PortId>,
+    /// Only these VLANs; empty means any.
+    pub select_vlan: Vec<u16>,
+    /// Where copies go.
+    pub output_port: Option<PortId>,
+    /// VLAN that copies are flooded into, when there is no output port.
+    pub output_vlan: Option<u16>,
+}
+
+/// How a port takes part in VLANs (`vlan_mode` of Open vSwitch's `Port` table).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VlanMode {
+    /// Untagged member of one VLAN.
+    Access,
+    /// Tagged member of its trunks.
+    #[default]
+    Trunk,
+    /// A trunk whose native VLAN leaves tagged.
+    NativeTagged,
+    /// A trunk whose native VLAN leaves untagged.
+    NativeUntagged,
+}
+
+/// VLAN membership of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VlanSpec {
+    /// How.
+    pub mode: VlanMode,
+    /// Access or native VLAN; 0 is the VLAN of untagged traffic.
+    pub tag: u16,
+    /// VLANs of a trunk; empty means all.
+    pub trunks: Vec<u16>,
+}
+
+/// The kinds of port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortKind {
+    /// AF_XDP sockets on a device.
+    Afxdp,
+    /// A TAP whose other end is in a sandbox.
+    Tap,
+    /// A packet socket on a device.
+    Packet,
+    /// A TAP left in the host's namespace.
+    Internal,
+    /// A wire to a patch port of another bridge, which may come later.
+    Patch {
+        /// The other end.
+        peer: Option<PortId>,
+    },
+    /// Takes and loses everything.
+    Null,
+    /// Plays a capture file in, writes what goes out to another.
+    Pcap,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSpec {
+    /// Its number in the datapath.
+    pub id: PortId,
+    /// The bridge it is on.
+    pub bridge: BridgeId,
+    /// Its name.
+    pub name: String,
+    /// Its OpenFlow number on the bridge.
+    pub of_port: OfPort,
+    /// Its kind.
+    pub kind: PortKind,
+    /// Its VLANs.
+    pub vlan: VlanSpec,
+    /// Largest layer-3 packet it takes, bytes.
+    pub mtu: u32,
+    /// Whether the device's link is up as far as `vswitchd` sees.
+    pub up: bool,
+}
+
+/// How an AF_XDP port works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum XskMode {
+    /// The driver's XDP with its buffers as our frames.
+    ZeroCopy,
+    /// The driver's XDP with a copy.
+    Native,
+    /// The kernel's generic XDP.
+    Generic,
+}
+
+/// What the descriptors of an `Attach` are. `vswitchd` made and configured them; the datapath
+/// needs no privilege to use them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Attachment {
+    /// One TAP descriptor for each queue.
+    Tap {
+        /// Bytes of the header before each packet (`TUNSETVNETHDRSZ`).
+        vnet_hdr_size: u32,
+        /// Receive side of the device takes partial checksums (`TUN_F_CSUM`).
+        csum: bool,
+        /// It takes TCP over IPv4 super-frames.
+        tso4: bool,
+        /// It takes TCP over IPv6 super-frames.
+        tso6: bool,
+        /// It takes UDP super-frames.
+        uso: bool,
+    },
+    /// A packet socket, then the link that keeps the host's stack off its frames.
+    Packet {
+        /// Device number in its namespace.
+        ifindex: u32,
+    },
+    /// One AF_XDP socket for each queue, then the XSKMAP, then the program's link.
+    Xsk {
+        /// Device number in its namespace.
+        ifindex: u32,
+        /// How the program is attached.
+        mode: XskMode,
+        /// The other end is a stack on this host: partial checksums may come and go.
+        local: bool,
+    },
+    /// The file to play, when there is one, then the file to write, when there is one.
+    Pcap {
+        /// A descriptor to play from comes first.
+        replay: bool,
+        /// A descriptor to write to comes last.
+        capture: bool,
+        /// Keep the file's own pace; else as fast as it is taken.
+        paced: bool,
+        /// Start again at the end of the file.
+        repeat: bool,
+    },
+    /// Nothing: null and patch ports.
+    None,
+}
