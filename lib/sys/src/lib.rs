@@ -10,3 +10,5 @@
 
 pub mod bpf;
 pub mod memory;
+pub mod packet_socket;
+pub mod tap;
