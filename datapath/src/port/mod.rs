@@ -6,11 +6,19 @@
 //!
 //! A port touches neither keys nor tables nor other ports.
 
+pub mod packet;
+mod spill;
+pub mod tap;
+mod vnet_hdr;
+
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use crate::buffer::{Batch, FramePool, Packet};
 use crate::offload::Capabilities;
+
+/// Bytes of the shortest packet there can be: an Ethernet header.
+pub const ETHERNET_SIZE: usize = 14;
 
 /// A port's number inside the datapath process, unique over all bridges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -386,7 +386,7 @@ impl RecvBatch {
         }
         let message = &self.messages[index];
         let control = &self.controls[index].0;
-        let control_len = (message.msg_hdr.msg_controllen as usize).min(CONTROL_SIZE);
+        let control_len = message.msg_hdr.msg_controllen.min(CONTROL_SIZE);
         Some(Received {
             len: (message.msg_len as usize).saturating_sub(VNET_HDR_SIZE),
             truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
