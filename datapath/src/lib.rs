@@ -5,3 +5,10 @@
 pub mod buffer;
 pub mod offload;
 pub mod port;
+
+// What decides about them.
+pub mod fdb;
+
+// What all of them count and tell time by.
+pub mod counters;
+pub mod tick;

@@ -1,0 +1,156 @@
+//! Why packets are dropped: one row for each reason, with the name that `vsctl drops` prints and
+//! the sentence that explains it.
+//!
+//! Law: every packet that came in and did not go out is counted under exactly one reason. Each
+//! worker counts for itself in a [`Drops`]; control adds the workers' published counts.
+
+macro_rules! reasons {
+    ($( $id:ident $name:literal $sentence:literal; )*) => {
+        /// Why a packet was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $( #[doc = $sentence] $id, )*
+        }
+
+        impl DropReason {
+            /// All reasons, in table order.
+            pub const ALL: &[Self] = &[ $( Self::$id, )* ];
+
+            /// How many reasons there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name that dumps print.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $( Self::$id => $name, )*
+                }
+            }
+
+            /// What it means, one sentence.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $( Self::$id => $sentence, )*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // What the packet is.
+    TooShort "too_short" "The frame is shorter than an Ethernet header.";
+    Malformed "malformed" "A header's lengths contradict each other or the frame.";
+
+    // What the tables say.
+    NoFlow "no_flow" "No flow matches, and the bridge has no flow for the rest.";
+    RuleDrop "rule_drop" "The matching flow has no output.";
+    OutputIngress "output_ingress" "The flow sends the packet to the port it came in by, which needs `in_port`.";
+    OutputUnknown "output_unknown" "The flow sends the packet to a port number that the bridge does not have.";
+    NoController "no_controller" "The flow sends the packet to the controller, and there is none.";
+    VlanNotAllowed "vlan_not_allowed" "The port the packet came in by is not a member of its VLAN.";
+    ReservedMac "reserved_mac" "The destination is a link-local protocol address, which a switch does not forward.";
+    FdbSamePort "fdb_same_port" "The destination's address was learned on the port the packet came in by.";
+    FloodNowhere "flood_nowhere" "The packet floods, and no other port takes it.";
+    MirrorPort "mirror_port" "The packet came in by a port that is reserved for a mirror's output.";
+    PatchUnconnected "patch_unconnected" "The packet goes to a patch port that has no peer.";
+    VlanDepth "vlan_depth" "Actions push or pop more VLAN tags than the switch keeps track of.";
+    TooDeep "too_deep" "The packet crosses too many patch ports, as in a loop of bridges.";
+    TooMuchWork "too_much_work" "The packet needs more steps or outputs than one packet may.";
+    PortUnknown "port_unknown" "The port it came in by or goes to is no longer there.";
+
+    // What the machine says.
+    NoFrames "no_frames" "No free frame was left for a copy.";
+    NoHeadroom "no_headroom" "No room was left before the packet for another header.";
+    PortDown "port_down" "The port it goes to is down or has no device.";
+    MtuExceeded "mtu_exceeded" "The packet is larger than the MTU of the port it goes to.";
+    QueueFull "worker_queue_full" "The queue to the worker that serves the port is full.";
+}
+
+/// Packets dropped, by reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drops {
+    counts: [u64; DropReason::COUNT],
+}
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self {
+            counts: [0; DropReason::COUNT],
+        }
+    }
+}
+
+impl Drops {
+    /// Counts one packet.
+    #[inline]
+    pub fn count(&mut self, reason: DropReason) {
+        self.counts[reason as usize] += 1;
+    }
+
+    /// Packets dropped for `reason`.
+    #[must_use]
+    pub fn of(&self, reason: DropReason) -> u64 {
+        self.counts[reason as usize]
+    }
+
+    /// Packets dropped for any reason.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: &Self) {
+        for (count, other) in self.counts.iter_mut().zip(&other.counts) {
+            *count += other;
+        }
+    }
+
+    /// Reasons and counts, in table order.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL
+            .iter()
+            .copied()
+            .zip(self.counts.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_spelled_alike() {
+        let mut names = std::collections::BTreeSet::new();
+        for reason in DropReason::ALL {
+            assert!(
+                names.insert(reason.name()),
+                "{} is there twice",
+                reason.name()
+            );
+            assert!(
+                reason
+                    .name()
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c == '_')
+            );
+            assert!(reason.sentence().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let mut a = Drops::default();
+        a.count(DropReason::NoFlow);
+        let mut b = a;
+        b.count(DropReason::Malformed);
+        a.add(&b);
+        assert_eq!(a.of(DropReason::NoFlow), 2);
+        assert_eq!(a.of(DropReason::Malformed), 1);
+        assert_eq!(a.total(), 3);
+        assert_eq!(a.iter().map(|(_, n)| n).sum::<u64>(), 3);
+    }
+}
