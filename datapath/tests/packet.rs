@@ -3,9 +3,8 @@
 mod namespace;
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
-use namespace::{Forwarder, Namespace, privileged, tcp};
+use namespace::{Forwarder, Namespace, now, privileged, tcp};
 use rustix::event::{PollFd, PollFlags, poll};
 use vswitch_datapath::buffer::{Batch, FramePool, HEADROOM, SharedFrames};
 use vswitch_datapath::offload::{Checksum, Offload};
@@ -133,7 +132,7 @@ fn receive(
     let mut packets = Vec::new();
     let mut batch = Batch::new();
     while packets.len() < count {
-        if port.rx(Instant::now(), pool, &mut batch) == RxStatus::Drained
+        if port.rx(now(), pool, &mut batch) == RxStatus::Drained
             && let Readiness::Fd { fd, .. } = port.readiness()
         {
             let timeout = rustix::time::Timespec {
@@ -236,7 +235,7 @@ fn packets_that_found_no_room_in_the_socket_are_counted_when_asked() {
     }
     let mut received = 0;
     let mut arrived = Batch::new();
-    while port.rx(Instant::now(), &mut pool, &mut arrived) == RxStatus::More {
+    while port.rx(now(), &mut pool, &mut arrived) == RxStatus::More {
         for packet in arrived.drain(..) {
             received += u64::from(packet.head()[12..14] == [0x88, 0xb5]);
             pool.drop_packet(packet);

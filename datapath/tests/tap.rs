@@ -3,9 +3,8 @@
 mod namespace;
 
 use std::os::fd::AsFd;
-use std::time::Instant;
 
-use namespace::{Forwarder, Namespace, privileged, tcp};
+use namespace::{Forwarder, Namespace, now, privileged, tcp};
 use vswitch_datapath::buffer::{Batch, FramePool, SharedFrames};
 use vswitch_datapath::port::tap::TapQueue;
 use vswitch_datapath::port::{PortIndex, PortQueue, RxStatus};
@@ -89,7 +88,7 @@ fn a_device_that_is_down_or_gone_is_told_apart_and_loses_no_frame() {
     let mut batch = Batch::new();
 
     namespace.ip("link set eth0 down");
-    while port.rx(Instant::now(), &mut pool, &mut batch) == RxStatus::More {}
+    while port.rx(now(), &mut pool, &mut batch) == RxStatus::More {}
     for packet in batch.drain(..) {
         pool.drop_packet(packet);
     }
@@ -113,7 +112,7 @@ fn a_device_that_is_down_or_gone_is_told_apart_and_loses_no_frame() {
     assert_eq!(port.counters().tx_packets, 1);
 
     namespace.ip("link del eth0");
-    let answer = port.rx(Instant::now(), &mut pool, &mut batch);
+    let answer = port.rx(now(), &mut pool, &mut batch);
     assert_eq!(answer, RxStatus::Down);
     send(&mut port, &mut pool);
     assert_eq!(port.counters().tx_down, 2);

@@ -80,6 +80,8 @@ pub struct Capabilities {
     pub uso: bool,
     /// Largest layer-3 packet, bytes (the device's MTU).
     pub mtu: u32,
-    /// Most segments (head included) that one packet may have.
+    /// Most frames (head included) that one packet may have.
     pub max_segments: usize,
+    /// Every frame must be a chunk, because only chunks are part of the UMEM.
+    pub chunks_only: bool,
 }

@@ -26,6 +26,15 @@ pub(crate) fn privileged() -> bool {
     root
 }
 
+/// The time, which tests that talk to a kernel take from where the kernel does.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the other end of these tests lives by the kernel's clock"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
 /// Runs a command line and panics with its output when it fails.
 pub(crate) fn run(line: &str) -> String {
     let mut words = line.split_whitespace();
@@ -125,7 +134,7 @@ pub(crate) fn tcp(from: &Namespace, to: &Namespace, address: &str, size: usize) 
             total += len;
         }
     });
-    let begin = Instant::now();
+    let begin = now();
     from.enter(move || {
         let mut stream =
             TcpStream::connect_timeout(&address, Duration::from_secs(10)).expect("connect");
@@ -231,7 +240,7 @@ fn forward(mut ports: [Box<dyn PortQueue>; 2], stop: &OwnedFd, mut hook: Hook) -
     loop {
         let mut more = false;
         for from in 0..2 {
-            more |= ports[from].rx(Instant::now(), &mut pool, &mut batch) == RxStatus::More;
+            more |= ports[from].rx(now(), &mut pool, &mut batch) == RxStatus::More;
             for packet in batch.drain(..) {
                 largest = largest.max(packet.len());
                 hook(packet, &*ports[1 - from], &mut pool, &mut out);

@@ -53,6 +53,7 @@ impl PacketQueue {
                 uso: true,
                 mtu,
                 max_segments: 1 + TAIL_LEN,
+                chunks_only: false,
             },
             counters: PortCounters::default(),
             recv: RecvBatch::default(),

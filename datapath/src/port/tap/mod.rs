@@ -49,6 +49,7 @@ impl TapQueue {
                 uso: offloads.has(TapOffloads::USO),
                 mtu,
                 max_segments: 1 + TAIL_LEN,
+                chunks_only: false,
             },
             counters: PortCounters::default(),
         }
