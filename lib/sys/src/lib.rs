@@ -12,3 +12,4 @@ pub mod bpf;
 pub mod memory;
 pub mod packet_socket;
 pub mod tap;
+pub mod xsk;
