@@ -1,0 +1,484 @@
+//! The packet process from inside: ports, cached flows, workers, drops.
+
+use vswitch_rpc::datapath::{
+    CacheKind, CachedFlow, Datapath, DpctlDumpFlows, DpctlShow, DropRow, Drops, Latency, PmdRxq,
+    PmdStats, WorkerQueues, WorkerStats,
+};
+
+use super::Argument::Flag;
+use super::{Command, example, prints};
+use crate::output::Page;
+use crate::output::Tone::{Faint, Strong};
+use crate::output::number::{per, percent};
+use crate::output::table::Align::{Left, Right};
+use crate::output::table::{Cell, Table};
+
+pub(super) const DPCTL_SHOW: Command = Command {
+    words: &["dpctl", "show"],
+    aliases: &[],
+    arguments: &[Flag(
+        "statistics",
+        Some('s'),
+        "Also the counters of the ports",
+    )],
+    help: "Show the ports and cache counters of the packet process",
+    long: "The format is that of ovs-appctl dpctl/show. The port numbers are those of cached \
+           flows, unique over all bridges, and not OpenFlow's.",
+    examples: &[
+        example("vsctl dpctl show", "Ports and lookups"),
+        example("vsctl dpctl show -s", "With the counters of the ports"),
+    ],
+    call: |_| Ok(DpctlShow {}.into()),
+    print: prints!(DpctlShow, |reply, typed, page| {
+        print_datapath(reply, typed.flag("statistics"), page);
+    }),
+};
+
+pub(super) const DPCTL_DUMP_FLOWS: Command = Command {
+    words: &["dpctl", "dump-flows"],
+    aliases: &[],
+    arguments: &[Flag(
+        "more",
+        Some('m'),
+        "Also say which cache holds the flow",
+    )],
+    help: "Show the cached flows",
+    long: "A cached flow is an answer the switch has worked out and gives again without looking at \
+           its tables. The format is that of ovs-appctl dpctl/dump-flows.",
+    examples: &[
+        example(
+            "vsctl dpctl dump-flows",
+            "What the caches hold, worker by worker",
+        ),
+        example("vsctl dpctl dump-flows -m", "With the cache of each"),
+    ],
+    call: |_| Ok(DpctlDumpFlows {}.into()),
+    print: prints!(DpctlDumpFlows, |reply, typed, page| {
+        print_cached(reply, typed.flag("more"), page);
+    }),
+};
+
+pub(super) const PMD_STATS: Command = Command {
+    words: &["pmd", "stats"],
+    aliases: &[],
+    arguments: &[],
+    help: "Show what the workers did and what it cost",
+    long: "For each worker: packets, which cache answered, cycles for each step of a round, and \
+           the time packets spent in the switch. All since the worker started.",
+    examples: &[
+        example("vsctl pmd stats", "Cycles, hits and latency of each worker"),
+        example("vsctl pmd stats --json", "The same for a program"),
+    ],
+    call: |_| Ok(PmdStats {}.into()),
+    print: prints!(PmdStats, |reply, _, page| print_workers(reply, page)),
+};
+
+pub(super) const PMD_RXQ: Command = Command {
+    words: &["pmd", "rxq"],
+    aliases: &[],
+    arguments: &[],
+    help: "Show which worker reads which queue",
+    long: "USAGE is the share of the worker's time that the packets of the queue took.",
+    examples: &[example("vsctl pmd rxq", "Queues by worker")],
+    call: |_| Ok(PmdRxq {}.into()),
+    print: prints!(PmdRxq, |reply, _, page| print_queues(reply, page)),
+};
+
+pub(super) const DROPS: Command = Command {
+    words: &["drops"],
+    aliases: &[],
+    arguments: &[
+        Flag("all", Some('a'), "Also the reasons that never occurred"),
+        Flag("per-port", Some('p'), "By the port the packets came from"),
+    ],
+    help: "Show how many packets were dropped, and why",
+    long: "Every packet that comes in goes out or is counted here.",
+    examples: &[
+        example("vsctl drops", "What was dropped"),
+        example("vsctl drops --all", "Every reason there is"),
+        example("vsctl drops -p --json", "By port, for a program"),
+    ],
+    call: |typed| {
+        Ok(Drops {
+            all: typed.flag("all"),
+            per_port: typed.flag("per-port"),
+        }
+        .into())
+    },
+    print: prints!(Drops, |reply, _, page| print_drops(reply, page)),
+};
+
+// Scripts written for ovs-appctl read these lines, so the wording is its own.
+fn print_datapath(datapath: &Datapath, statistics: bool, page: &mut Page) {
+    page.line(format_args!("{}:", datapath.name));
+    page.line(format_args!(
+        "  lookups: hit:{} missed:{} lost:{}",
+        datapath.hit, datapath.missed, datapath.lost
+    ));
+    page.line(format_args!("  flows: {}", datapath.flows));
+    page.line(format_args!(
+        "  masks: hit:{} total:{} hit/pkt:{}",
+        datapath.mask_hits,
+        datapath.masks,
+        per(
+            datapath.mask_hits,
+            datapath.hit.saturating_add(datapath.missed)
+        ),
+    ));
+    for port in &datapath.ports {
+        page.line(format_args!(
+            "  port {}: {} ({})",
+            port.number, port.name, port.kind
+        ));
+        if statistics {
+            page.line(format_args!(
+                "    RX packets:{} errors:{} dropped:{}",
+                port.rx_packets, port.rx_errors, port.rx_dropped
+            ));
+            page.line(format_args!(
+                "    TX packets:{} errors:{} dropped:{}",
+                port.tx_packets, port.tx_errors, port.tx_dropped
+            ));
+            page.line(format_args!(
+                "    RX bytes:{}  TX bytes:{}",
+                port.rx_bytes, port.tx_bytes
+            ));
+        }
+    }
+}
+
+fn print_cached(flows: &[CachedFlow], more: bool, page: &mut Page) {
+    let mut worker = None;
+    for flow in flows {
+        if worker != Some(flow.worker) {
+            worker = Some(flow.worker);
+            page.line(match flow.core {
+                Some(core) => format!("flow-dump from pmd on cpu core: {core}"),
+                None => format!("flow-dump from worker {}:", flow.worker),
+            });
+        }
+        page.line(cached_line(flow, more));
+    }
+}
+
+fn cached_line(flow: &CachedFlow, more: bool) -> String {
+    let used = flow
+        .used_s
+        .map_or_else(|| "never".into(), |seconds| format!("{seconds:.3}s"));
+    let cache = match (more, flow.kind) {
+        (false, _) => "",
+        (true, CacheKind::Emc) => "cache:emc, ",
+        (true, CacheKind::Megaflow) => "cache:megaflow, ",
+    };
+    format!(
+        "{}, packets:{}, bytes:{}, used:{used}, {cache}actions:{}",
+        flow.flow, flow.packets, flow.bytes, flow.actions
+    )
+}
+
+fn heading(worker: u32, core: Option<u32>) -> String {
+    let place = core.map_or_else(|| "not pinned".into(), |core| format!("core {core}"));
+    format!("worker {worker}, {place}")
+}
+
+fn print_workers(workers: &[WorkerStats], page: &mut Page) {
+    for worker in workers {
+        page.line(page.paint(heading(worker.worker, worker.core), Strong));
+        let cycles = worker.busy_cycles.saturating_add(worker.idle_cycles);
+        let mut table = Table::new(2, &[("", Left), ("", Right), ("", Right)]);
+        let mut row = |name: &str, number: u64, aside: String| {
+            table.row([name.into(), number.into(), aside.into()]);
+        };
+        row("packets", worker.packets, String::new());
+        row(
+            "batches",
+            worker.batches,
+            format!("{:.1} packets each", worker.avg_batch),
+        );
+        row(
+            "emc hits",
+            worker.emc_hits,
+            percent(worker.emc_hits, worker.packets),
+        );
+        row(
+            "megaflow hits",
+            worker.megaflow_hits,
+            percent(worker.megaflow_hits, worker.packets),
+        );
+        row(
+            "misses",
+            worker.misses,
+            percent(worker.misses, worker.packets),
+        );
+        row(
+            "busy cycles",
+            worker.busy_cycles,
+            percent(worker.busy_cycles, cycles),
+        );
+        row(
+            "idle cycles",
+            worker.idle_cycles,
+            percent(worker.idle_cycles, cycles),
+        );
+        table.print_rows(page);
+        let each = per(worker.busy_cycles, worker.packets);
+        page.line(format_args!("  busy cycles for each packet: {each}"));
+        print_stages(worker, page);
+        if let Some(latency) = &worker.latency {
+            print_latency(latency, page);
+        }
+    }
+}
+
+fn print_stages(worker: &WorkerStats, page: &mut Page) {
+    let columns = [
+        ("STAGE", Left),
+        ("CYCLES", Right),
+        ("PACKETS", Right),
+        ("BATCHES", Right),
+        ("CYCLES/PACKET", Right),
+        ("PACKETS/BATCH", Right),
+    ];
+    let mut table = Table::new(2, &columns);
+    for stage in &worker.stages {
+        table.row([
+            stage.name.as_str().into(),
+            stage.cycles.into(),
+            stage.packets.into(),
+            stage.batches.into(),
+            per(stage.cycles, stage.packets).into(),
+            per(stage.packets, stage.batches).into(),
+        ]);
+    }
+    table.print(page);
+}
+
+fn print_latency(latency: &Latency, page: &mut Page) {
+    page.line(format_args!(
+        "  time in the switch, µs: p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}",
+        latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us
+    ));
+}
+
+fn print_queues(workers: &[WorkerQueues], page: &mut Page) {
+    for worker in workers {
+        page.line(page.paint(heading(worker.worker, worker.core), Strong));
+        if worker.queues.is_empty() {
+            page.line(page.paint("  no queues", Faint));
+        }
+        let mut table = Table::new(2, &[("PORT", Left), ("QUEUE", Right), ("USAGE", Right)]);
+        for queue in &worker.queues {
+            let usage = queue
+                .usage_percent
+                .map_or_else(|| "-".into(), |p| format!("{p:.0} %"));
+            table.row([queue.port.as_str().into(), queue.queue.into(), usage.into()]);
+        }
+        table.print(page);
+    }
+}
+
+fn print_drops(rows: &[DropRow], page: &mut Page) {
+    if rows.is_empty() {
+        page.line("no packet was dropped");
+    }
+    let with_ports = rows.iter().any(|row| row.port.is_some());
+    let mut columns = vec![("PACKETS", Right), ("REASON", Left), ("MEANING", Left)];
+    if with_ports {
+        columns.insert(0, ("PORT", Left));
+    }
+    let mut table = Table::new(0, &columns);
+    for row in rows {
+        let mut cells: Vec<Cell> = vec![
+            row.packets.into(),
+            row.reason.as_str().into(),
+            row.sentence.as_str().into(),
+        ];
+        if with_ports {
+            cells.insert(0, row.port.as_deref().unwrap_or("-").into());
+        }
+        table.row(cells);
+    }
+    table.print(page);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::page_of;
+    use vswitch_rpc::datapath::{Port, Queue, Stage};
+
+    #[test]
+    fn ports_and_lookups_look_like_those_of_ovs_appctl() {
+        let datapath = Datapath {
+            name: "vswitch@datapath".into(),
+            hit: 30,
+            missed: 10,
+            lost: 1,
+            flows: 4,
+            masks: 2,
+            mask_hits: 60,
+            ports: vec![Port {
+                number: 1,
+                name: "sw1".into(),
+                kind: "afxdp".into(),
+                rx_packets: 40,
+                rx_bytes: 2560,
+                tx_dropped: 3,
+                ..Port::default()
+            }],
+        };
+        assert_eq!(
+            page_of(|page| print_datapath(&datapath, true, page)),
+            "\
+vswitch@datapath:
+  lookups: hit:30 missed:10 lost:1
+  flows: 4
+  masks: hit:60 total:2 hit/pkt:1.5
+  port 1: sw1 (afxdp)
+    RX packets:40 errors:0 dropped:0
+    TX packets:0 errors:0 dropped:3
+    RX bytes:2560  TX bytes:0
+"
+        );
+    }
+
+    #[test]
+    fn cached_flows_look_like_those_of_ovs_appctl() {
+        let flow = |worker, used_s, kind| CachedFlow {
+            flow: "recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no)".into(),
+            packets: 9,
+            bytes: 882,
+            used_s,
+            actions: "3,1".into(),
+            worker,
+            core: Some(worker + 1),
+            kind,
+        };
+        let flows = [
+            flow(0, Some(0.5), CacheKind::Megaflow),
+            flow(1, None, CacheKind::Emc),
+        ];
+        let text = "\
+flow-dump from pmd on cpu core: 1
+recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, used:0.500s, actions:3,1
+flow-dump from pmd on cpu core: 2
+recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, used:never, actions:3,1
+";
+        assert_eq!(page_of(|page| print_cached(&flows, false, page)), text);
+        let more = page_of(|page| print_cached(&flows, true, page));
+        assert!(
+            more.contains("used:0.500s, cache:megaflow, actions:3,1"),
+            "{more}"
+        );
+        assert!(
+            more.contains("used:never, cache:emc, actions:3,1"),
+            "{more}"
+        );
+    }
+
+    #[test]
+    fn a_workers_account_lines_up() {
+        let worker = WorkerStats {
+            worker: 0,
+            core: Some(1),
+            packets: 1000,
+            batches: 50,
+            avg_batch: 20.0,
+            emc_hits: 900,
+            megaflow_hits: 90,
+            misses: 10,
+            idle_cycles: 100_000,
+            busy_cycles: 300_000,
+            stages: vec![
+                Stage {
+                    name: "rx".into(),
+                    cycles: 90_000,
+                    packets: 1000,
+                    batches: 50,
+                },
+                Stage {
+                    name: "translate".into(),
+                    cycles: 0,
+                    packets: 0,
+                    batches: 0,
+                },
+            ],
+            latency: Some(Latency {
+                p50_us: 1.25,
+                p90_us: 2.0,
+                p99_us: 3.0,
+                p999_us: 40.0,
+                max_us: 41.0,
+            }),
+        };
+        assert_eq!(
+            page_of(|page| print_workers(&[worker], page)),
+            "\
+worker 0, core 1
+  packets          1000
+  batches            50  20.0 packets each
+  emc hits          900             90.0 %
+  megaflow hits      90              9.0 %
+  misses             10              1.0 %
+  busy cycles    300000             75.0 %
+  idle cycles    100000             25.0 %
+  busy cycles for each packet: 300.0
+  STAGE      CYCLES  PACKETS  BATCHES  CYCLES/PACKET  PACKETS/BATCH
+  rx          90000     1000       50           90.0           20.0
+  translate       0        0        0              -              -
+  time in the switch, µs: p50 1.2, p90 2.0, p99 3.0, p99.9 40.0, max 41.0
+"
+        );
+    }
+
+    #[test]
+    fn queues_are_listed_by_worker() {
+        let queue = Queue {
+            port: "sw1".into(),
+            queue: 0,
+            usage_percent: Some(12.4),
+        };
+        let workers = [
+            WorkerQueues {
+                worker: 0,
+                core: Some(1),
+                queues: vec![queue],
+            },
+            WorkerQueues {
+                worker: 1,
+                core: None,
+                queues: vec![],
+            },
+        ];
+        assert_eq!(
+            page_of(|page| print_queues(&workers, page)),
+            "\
+worker 0, core 1
+  PORT  QUEUE  USAGE
+  sw1       0   12 %
+worker 1, not pinned
+  no queues
+"
+        );
+    }
+
+    #[test]
+    fn drops_say_what_they_mean() {
+        let row = |port: Option<&str>, packets| DropRow {
+            port: port.map(Into::into),
+            reason: "no_match".into(),
+            sentence: "no flow matched".into(),
+            packets,
+        };
+        let print = |rows: &[DropRow]| page_of(|page| print_drops(rows, page));
+        assert_eq!(print(&[]), "no packet was dropped\n");
+        assert_eq!(
+            print(&[row(None, 12)]),
+            "PACKETS  REASON    MEANING\n     12  no_match  no flow matched\n"
+        );
+        assert_eq!(
+            print(&[row(Some("sw1"), 12)]),
+            "PORT  PACKETS  REASON    MEANING\nsw1        12  no_match  no flow matched\n"
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! The one list of commands. A row says everything about its command: the words, what follows
+//! them, help, examples, which call it makes and how the reply is printed. The rows of a subject
+//! lie in its file, each beside the function that prints its reply.
+
+pub mod bridge;
+pub mod datapath;
+pub mod fdb;
+pub mod flow;
+pub mod mirror;
+pub mod port;
+pub mod switch;
+
+use serde_json::Value;
+use vswitch_rpc::Call;
+use vswitch_rpc::envelope::BadResponse;
+
+use crate::args::Typed;
+use crate::output::Page;
+
+/// One command.
+#[derive(Debug)]
+pub struct Command {
+    /// What is typed: one word, or a group of [`GROUPS`] and a word.
+    pub words: &'static [&'static str],
+    /// Other words for the last one.
+    pub aliases: &'static [&'static str],
+    /// What follows the words.
+    pub arguments: &'static [Argument],
+    /// One line, without a full stop.
+    pub help: &'static str,
+    /// The rest of what there is to know.
+    pub long: &'static str,
+    /// At least one.
+    pub examples: &'static [Example],
+    /// From what was typed to what is meant.
+    pub call: fn(&Typed<'_>) -> Result<Call, clap::Error>,
+    /// Prints the reply.
+    pub print: fn(&Typed<'_>, Value, &mut Page) -> Result<(), BadResponse>,
+}
+
+/// A command line that works, and what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// With the program's name.
+    pub line: &'static str,
+    /// Without a full stop.
+    pub says: &'static str,
+}
+
+const fn example(line: &'static str, says: &'static str) -> Example {
+    Example { line, says }
+}
+
+/// What may follow the words of a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Argument {
+    /// A word that must be there: name, help.
+    Required(&'static str, &'static str),
+    /// A word that may be there: name, help.
+    Optional(&'static str, &'static str),
+    /// `key=value` words, last.
+    Options {
+        /// What they are for.
+        help: &'static str,
+        /// At least one must be there.
+        required: bool,
+    },
+    /// `--name`, perhaps with a letter: name, letter, help.
+    Flag(&'static str, Option<char>, &'static str),
+}
+
+/// A bridge's name, as most commands want it.
+const BRIDGE: Argument = Argument::Required("BRIDGE", "The bridge");
+/// A port's name.
+const PORT: Argument = Argument::Required("PORT", "The port");
+
+/// The function that reads a reply of a method and prints it.
+macro_rules! prints {
+    ($method:ty, $print:expr) => {
+        |typed, reply, page| {
+            let reply: <$method as vswitch_rpc::Method>::Reply =
+                vswitch_rpc::envelope::decode_reply(reply)?;
+            let print: fn(&_, &$crate::args::Typed<'_>, &mut $crate::output::Page) = $print;
+            print(&reply, typed, page);
+            Ok(())
+        }
+    };
+}
+use prints;
+
+/// Prints nothing: the exit status says it all.
+fn nothing<T>(_: &T, _: &Typed<'_>, _: &mut Page) {}
+
+/// Prints names, one on a line.
+fn names(names: &Vec<String>, _: &Typed<'_>, page: &mut Page) {
+    for name in names {
+        page.line(name);
+    }
+}
+
+/// Prints settings as the commands take them.
+fn settings(settings: &vswitch_rpc::method::Options, _: &Typed<'_>, page: &mut Page) {
+    for (key, value) in settings {
+        page.line(format_args!("{key}={value}"));
+    }
+}
+
+/// The first words of two-word commands, and what they are about.
+pub const GROUPS: &[(&str, &str)] = &[
+    ("fdb", "What a bridge has learnt about addresses"),
+    ("dpctl", "The packet process: its ports and cached flows"),
+    ("pmd", "The workers of the packet process"),
+];
+
+/// Every command, in the order of the help.
+pub const COMMANDS: &[Command] = &[
+    switch::SHOW,
+    switch::SHUTDOWN,
+    bridge::ADD,
+    bridge::DEL,
+    bridge::LIST,
+    bridge::SET,
+    bridge::SHOW_SETTINGS,
+    port::ADD,
+    port::DEL,
+    port::LIST,
+    port::SET,
+    port::SHOW_SETTINGS,
+    port::DUMP,
+    mirror::ADD,
+    mirror::DEL,
+    flow::ADD,
+    flow::DEL,
+    flow::DUMP,
+    flow::TRACE,
+    fdb::SHOW,
+    fdb::FLUSH,
+    fdb::STATS,
+    datapath::DPCTL_SHOW,
+    datapath::DPCTL_DUMP_FLOWS,
+    datapath::PMD_STATS,
+    datapath::PMD_RXQ,
+    datapath::DROPS,
+];
+
+/// The row of a command by the words as the parser reports them, which are never aliases.
+pub fn find(words: &[&str]) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.words == words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args;
+    use std::collections::BTreeSet;
+    use vswitch_rpc::method;
+
+    #[test]
+    fn every_row_has_an_example_that_parses_to_itself() {
+        for command in COMMANDS {
+            let words = command.words.join(" ");
+            assert!(!command.examples.is_empty(), "{words}");
+            for example in command.examples {
+                let line = shell_words(example.line);
+                let parsed = args::parse(line).unwrap_or_else(|error| panic!("{words}: {error}"));
+                let (row, call) = parsed.expect("examples are rows");
+                assert_eq!(row.words, command.words, "{}", example.line);
+                // A call whose parameters the contract itself would refuse is no example.
+                Call::parse(call.name(), call.params()).expect(example.line);
+            }
+        }
+    }
+
+    /// The words of a line, single quotes respected.
+    fn shell_words(line: &str) -> Vec<std::ffi::OsString> {
+        line.split('\'')
+            .enumerate()
+            .flat_map(|(part, text)| {
+                if part % 2 == 1 {
+                    vec![text.into()]
+                } else {
+                    text.split_whitespace().map(Into::into).collect()
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_method_can_be_reached() {
+        let reached: BTreeSet<&str> = COMMANDS
+            .iter()
+            .flat_map(|command| command.examples)
+            .filter_map(|example| args::parse(shell_words(example.line)).ok().flatten())
+            .map(|(_, call)| call.name())
+            .collect();
+        let offered: BTreeSet<&str> = method::NAMES.iter().copied().collect();
+        assert_eq!(reached, offered);
+    }
+
+    #[test]
+    fn words_are_unique_and_groups_are_explained() {
+        let mut seen = BTreeSet::new();
+        for command in COMMANDS {
+            assert!(seen.insert(command.words), "{:?}", command.words);
+            assert!(matches!(command.words.len(), 1 | 2), "{:?}", command.words);
+            if let [group, _] = command.words {
+                assert!(GROUPS.iter().any(|(name, _)| name == group), "{group}");
+            }
+            for text in [command.help, command.examples[0].says] {
+                assert!(
+                    !text.ends_with('.') && !text.is_empty(),
+                    "{:?}: {text}",
+                    command.words
+                );
+            }
+        }
+    }
+}

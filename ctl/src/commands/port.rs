@@ -1,0 +1,281 @@
+//! Ports: attach, detach, list, settings, counters.
+
+use vswitch_rpc::port::{
+    AddPort, Added, Counters, DelPort, DumpPorts, ListPorts, ReadPort, SetPort,
+};
+
+use super::Argument::{Optional, Options};
+use super::{BRIDGE, Command, PORT, example, names, nothing, prints, settings};
+use crate::args::Typed;
+use crate::output::Page;
+use crate::output::number::of_port;
+use crate::output::table::Align::{Left, Right};
+use crate::output::table::Table;
+
+pub(super) const ADD: Command = Command {
+    words: &["add-port"],
+    aliases: &[],
+    arguments: &[
+        BRIDGE,
+        PORT,
+        Options {
+            help: "Type and settings of the port",
+            required: false,
+        },
+    ],
+    help: "Attach a device to a bridge, or make one",
+    long: "Without a type, a device that exists gets the kind of port that serves it best, and one \
+           that does not is made as a TAP. The answer says what was chosen and why.\n\n\
+           type=TYPE           afxdp, tap, packet, internal, patch, null or pcap\n\
+           of_port=N           the port's OpenFlow number\n\
+           tag=N               its VLAN\n\
+           trunks=N,N          the VLANs it carries\n\
+           vlan_mode=MODE      access, trunk, native-tagged or native-untagged\n\
+           mtu=N               bytes of a packet without the Ethernet header\n\
+           queues=N            how many receive queues\n\
+           netns=NAME          the network namespace of the device\n\
+           ifname=NAME         the name of the device, if it is not the port's\n\
+           addr=MAC            the device's address\n\
+           mode=MODE           for afxdp: native, generic or zero-copy\n\
+           peer=PORT           for patch: the port at the other end",
+    examples: &[
+        example(
+            "vsctl add-port br0 eth1",
+            "Take the device eth1 in the best way",
+        ),
+        example(
+            "vsctl add-port br0 vm1 type=tap tag=5",
+            "Make a TAP in VLAN 5",
+        ),
+        example(
+            "vsctl add-port br0 p0 type=patch peer=p1",
+            "One end of a cable to another bridge",
+        ),
+    ],
+    call: |typed| {
+        let (bridge, name) = (typed.text("BRIDGE"), typed.text("PORT"));
+        Ok(AddPort {
+            bridge,
+            name,
+            options: typed.options()?,
+        }
+        .into())
+    },
+    print: prints!(AddPort, print_added),
+};
+
+pub(super) const DEL: Command = Command {
+    words: &["del-port"],
+    aliases: &[],
+    arguments: &[BRIDGE, PORT],
+    help: "Detach a device from its bridge",
+    long: "A device that the switch made is removed, one that it took is given back.",
+    examples: &[example("vsctl del-port br0 eth1", "Give eth1 back")],
+    call: |typed| {
+        Ok(DelPort {
+            bridge: typed.text("BRIDGE"),
+            name: typed.text("PORT"),
+        }
+        .into())
+    },
+    print: prints!(DelPort, nothing),
+};
+
+pub(super) const LIST: Command = Command {
+    words: &["list-ports"],
+    aliases: &[],
+    arguments: &[BRIDGE],
+    help: "List the ports of a bridge",
+    long: "One name on a line, in the order of their numbers; LOCAL is left out.",
+    examples: &[example("vsctl list-ports br0", "The names of br0's ports")],
+    call: |typed| {
+        Ok(ListPorts {
+            bridge: typed.text("BRIDGE"),
+        }
+        .into())
+    },
+    print: prints!(ListPorts, names),
+};
+
+pub(super) const SET: Command = Command {
+    words: &["set-port"],
+    aliases: &[],
+    arguments: &[
+        BRIDGE,
+        PORT,
+        Options {
+            help: "What to change",
+            required: true,
+        },
+    ],
+    help: "Change settings of a port",
+    long: "Settings that are not named stay as they are; an empty value puts one back to its \
+           default. Either all are changed or, if one is refused, none. The keys are those of \
+           add-port.",
+    examples: &[
+        example(
+            "vsctl set-port br0 eth1 vlan_mode=trunk trunks=10,20",
+            "Carry two VLANs",
+        ),
+        example("vsctl set-port br0 vm1 tag=", "Back to no VLAN"),
+    ],
+    call: |typed| {
+        let (bridge, name) = (typed.text("BRIDGE"), typed.text("PORT"));
+        Ok(SetPort {
+            bridge,
+            name,
+            options: typed.options()?,
+        }
+        .into())
+    },
+    print: prints!(SetPort, nothing),
+};
+
+pub(super) const SHOW_SETTINGS: Command = Command {
+    words: &["get-port"],
+    aliases: &[],
+    arguments: &[BRIDGE, PORT],
+    help: "Show the settings of a port",
+    long: "One key=value on a line, defaults included, as set-port takes them.",
+    examples: &[example("vsctl get-port br0 eth1", "All settings of eth1")],
+    call: |typed| {
+        Ok(ReadPort {
+            bridge: typed.text("BRIDGE"),
+            name: typed.text("PORT"),
+        }
+        .into())
+    },
+    print: prints!(ReadPort, settings),
+};
+
+pub(super) const DUMP: Command = Command {
+    words: &["dump-ports"],
+    aliases: &["ports"],
+    arguments: &[BRIDGE, Optional("PORT", "Only this port")],
+    help: "Show the counters of a bridge's ports",
+    long: "rx is into the switch, tx is out of it. A super-frame, which a device with segmentation \
+           offload gives and takes whole, counts as one packet.\n\n\
+           DROPPED   lost before the switch: no free frame, ring full\n\
+           ERRORS    rx: unusable; tx: refused by the kernel\n\
+           NO ROOM   not sent because the device or its ring was full\n\
+           DOWN      not sent because the device is down or gone",
+    examples: &[
+        example("vsctl dump-ports br0", "Counters of all ports of br0"),
+        example(
+            "vsctl ports br0 eth1 --json",
+            "All counters of one port for a program",
+        ),
+    ],
+    call: |typed| {
+        Ok(DumpPorts {
+            bridge: typed.text("BRIDGE"),
+            port: typed.optional("PORT"),
+        }
+        .into())
+    },
+    print: prints!(DumpPorts, print_counters),
+};
+
+fn print_added(added: &Added, typed: &Typed<'_>, page: &mut Page) {
+    let name = typed.text("PORT");
+    let mut line = format!("{name} is port {} ({})", of_port(added.of_port), added.kind);
+    if !added.why.is_empty() {
+        line += &format!(": {}", added.why);
+    }
+    page.line(line);
+}
+
+fn print_counters(ports: &Vec<Counters>, _: &Typed<'_>, page: &mut Page) {
+    let columns = [
+        ("PORT", Left),
+        ("NUMBER", Right),
+        ("RX PACKETS", Right),
+        ("BYTES", Right),
+        ("DROPPED", Right),
+        ("ERRORS", Right),
+        ("TX PACKETS", Right),
+        ("BYTES", Right),
+        ("NO ROOM", Right),
+        ("DOWN", Right),
+        ("ERRORS", Right),
+    ];
+    let mut table = Table::new(0, &columns);
+    for port in ports {
+        table.row([
+            port.port.as_str().into(),
+            of_port(port.of_port).into(),
+            port.rx_packets.into(),
+            port.rx_bytes.into(),
+            port.rx_dropped.into(),
+            port.rx_errors.into(),
+            port.tx_packets.into(),
+            port.tx_bytes.into(),
+            port.tx_no_room.into(),
+            port.tx_down.into(),
+            port.tx_errors.into(),
+        ]);
+    }
+    table.print(page);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::page_of;
+    use vswitch_rpc::port::Kind;
+
+    fn typed_for_add(print: impl FnOnce(&Typed<'_>)) {
+        let matches = crate::args::parser()
+            .try_get_matches_from(["vsctl", "add-port", "br0", "sw1"])
+            .unwrap();
+        let (_, matches) = crate::args::deepest(&matches);
+        print(&Typed::new(matches));
+    }
+
+    #[test]
+    fn a_new_port_says_what_was_chosen() {
+        typed_for_add(|typed| {
+            let why = "there is no device sw1, so a TAP was made".to_string();
+            let added = Added {
+                of_port: 3,
+                kind: Kind::Tap,
+                why,
+            };
+            let text = page_of(|page| print_added(&added, typed, page));
+            assert_eq!(
+                text,
+                "sw1 is port 3 (tap): there is no device sw1, so a TAP was made\n"
+            );
+        });
+    }
+
+    #[test]
+    fn counters_line_up() {
+        typed_for_add(|typed| {
+            let ports = vec![
+                Counters {
+                    of_port: 1,
+                    port: "sw1".into(),
+                    rx_packets: 1_000_000,
+                    rx_bytes: 64_000_000,
+                    tx_no_room: 7,
+                    ..Counters::default()
+                },
+                Counters {
+                    of_port: vswitch_rpc::LOCAL_PORT,
+                    port: "br0".into(),
+                    ..Counters::default()
+                },
+            ];
+            let text = page_of(|page| print_counters(&ports, typed, page));
+            assert_eq!(
+                text,
+                "\
+PORT  NUMBER  RX PACKETS     BYTES  DROPPED  ERRORS  TX PACKETS  BYTES  NO ROOM  DOWN  ERRORS
+sw1        1     1000000  64000000        0       0           0      0        7     0       0
+br0    LOCAL           0         0        0       0           0      0        0     0       0
+"
+            );
+        });
+    }
+}

@@ -1,0 +1,114 @@
+//! `vsctl` lets people and scripts see and say: it turns words into one call to `vswitchd` and the
+//! reply into text that lines up, or into JSON.
+//!
+//! It decides nothing. Which keys and values are allowed is known to `vswitchd`; this program
+//! checks only that words have the shape of a command.
+//!
+//! Law:
+//! - A command is one row of [`commands::COMMANDS`]. Parsing, help, man pages, completions and the
+//!   test that every example works come from that row.
+//! - Exit status 0: done. 1: refused or failed, with `vsctl: ...` on standard error. 2: not a
+//!   command. A reader that went away (`vsctl show | head`) is no failure.
+//! - Standard output carries the answer and nothing else; colours only where it is a terminal.
+//!
+//! Two stages: `clap` says what was typed ([`args::Typed`]), the row's `call` says what is meant
+//! ([`vswitch_rpc::Call`]). The second is reached without touching the world, so tests stop there.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod error;
+pub mod generate;
+pub mod output;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+
+use vswitch_rpc::Call;
+
+use args::{Globals, Typed};
+use client::Client;
+use commands::Command;
+use error::Failure;
+use output::Page;
+
+/// The exit status for "done".
+pub const DONE: u8 = 0;
+/// The exit status for "refused or failed".
+pub const FAILED: u8 = 1;
+/// The exit status for "that is not a command".
+pub const USAGE: u8 = 2;
+
+/// Runs one command line, program name first, and returns the exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    match carry_out(arguments) {
+        Ok(()) => DONE,
+        // Help and version arrive as errors of clap that belong on standard output.
+        Err(Failure::Usage(error)) if !error.use_stderr() => {
+            // Nobody is left to be told when writing this fails.
+            let _ = error.print();
+            DONE
+        }
+        Err(failure @ Failure::Usage(_)) => {
+            say(&failure);
+            USAGE
+        }
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
+        Err(failure) => {
+            say(&failure);
+            FAILED
+        }
+    }
+}
+
+fn say(failure: &Failure) {
+    // One write, so that the lines of several vsctl on one terminal do not mix. Nobody is left to
+    // be told when it fails.
+    let _ = io::stderr().write_all(failure.report().as_bytes());
+}
+
+fn carry_out(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let matches = args::parser().try_get_matches_from(arguments)?;
+    let globals = Globals::read(&matches);
+    let (words, matches) = args::deepest(&matches);
+    let Some(command) = commands::find(&words) else {
+        return write(&generate::run(&words, matches)?);
+    };
+    let typed = Typed::new(matches);
+    let call = (command.call)(&typed)?;
+    let reply = ask(&globals, &call)?;
+    write(&render(command, &globals, &typed, reply)?)
+}
+
+fn ask(globals: &Globals, call: &Call) -> Result<serde_json::Value, Failure> {
+    let mut client = Client::connect(&globals.rundir, globals.timeout)?;
+    let reply = client.call(call)?;
+    if matches!(call, Call::Shutdown(_)) {
+        client.wait_for_end()?;
+    }
+    Ok(reply)
+}
+
+fn render(
+    command: &Command,
+    globals: &Globals,
+    typed: &Typed<'_>,
+    reply: serde_json::Value,
+) -> Result<Vec<u8>, Failure> {
+    let terminal = io::stdout().is_terminal();
+    if globals.json {
+        return Ok(output::json(&reply, terminal));
+    }
+    let mut page = Page::new(terminal && output::colours_wanted());
+    (command.print)(typed, reply, &mut page).map_err(Failure::from)?;
+    Ok(page.into_bytes())
+}
+
+fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::Output)
+}
