@@ -6,6 +6,9 @@ pub mod buffer;
 pub mod offload;
 pub mod port;
 
+// Steps, in order; they never call each other.
+pub mod extract;
+
 // What decides about them.
 pub mod fdb;
 
