@@ -26,6 +26,7 @@ use vswitch_packet::icmpv6::{self, Icmpv6};
 use vswitch_packet::{EtherType, Protocol, ipv4, ipv6, vlan};
 
 use crate::buffer::{BATCH_LEN, Packet};
+use crate::counters::DropReason;
 
 /// VLAN tags that the key keeps. The type field of a frame with more names the third tag.
 pub const VLAN_LEN: usize = 2;
@@ -75,15 +76,8 @@ pub struct Layout {
     pub vlans: u8,
 }
 
-/// Why a packet has no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
-    /// Shorter than an Ethernet header.
-    Runt,
-}
-
 /// What the packets of a batch say, in their order.
-pub type ExtractedBatch = ArrayVec<Result<Extracted, Unreadable>, BATCH_LEN>;
+pub type ExtractedBatch = ArrayVec<Result<Extracted, DropReason>, BATCH_LEN>;
 
 /// Reads the packets of a batch, which all came in by the port with this OpenFlow number.
 #[inline]
@@ -98,11 +92,11 @@ pub fn extract_batch(packets: &[Packet], in_port: OfPort, out: &mut ExtractedBat
 /// with this OpenFlow number.
 ///
 /// # Errors
-/// A frame that is too short to be forwarded at all.
+/// [`DropReason::TooShort`] for a frame without a whole Ethernet header.
 #[inline]
-pub fn extract(head: &[u8], size: usize, in_port: OfPort) -> Result<Extracted, Unreadable> {
+pub fn extract(head: &[u8], size: usize, in_port: OfPort) -> Result<Extracted, DropReason> {
     let Some((eth, _)) = head.split_first_chunk::<14>() else {
-        return Err(Unreadable::Runt);
+        return Err(DropReason::TooShort);
     };
     let mut ethertype = be16(eth[12], eth[13]);
     let mut l3 = eth.len();

@@ -217,7 +217,7 @@ fn check(frame: &[u8]) -> FlowKey {
             assert_eq!(read.layout, layout, "{frame:02x?}");
             key
         }
-        (Err(Unreadable::Runt), None) => FlowKey::default(),
+        (Err(DropReason::TooShort), None) => FlowKey::default(),
         (read, oracle) => panic!("{read:?} but the oracle says {oracle:?}"),
     }
 }
@@ -433,7 +433,10 @@ fn a_cut_at_any_byte_leaves_deeper_fields_zero() {
 fn a_frame_without_a_whole_ethernet_header_is_refused() {
     let frame = [0xff; 14];
     for size in 0..14 {
-        assert_eq!(extract(&frame[..size], size, PORT), Err(Unreadable::Runt));
+        assert_eq!(
+            extract(&frame[..size], size, PORT),
+            Err(DropReason::TooShort)
+        );
     }
     assert!(extract(&frame, 14, PORT).is_ok());
 }
