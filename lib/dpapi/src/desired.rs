@@ -155,16 +155,8 @@ pub enum XskMode {
 pub enum Attachment {
     /// One TAP descriptor for each queue.
     Tap {
-        /// Bytes of the header before each packet (`TUNSETVNETHDRSZ`).
-        vnet_hdr_size: u32,
-        /// Receive side of the device takes partial checksums (`TUN_F_CSUM`).
-        csum: bool,
-        /// It takes TCP over IPv4 super-frames.
-        tso4: bool,
-        /// It takes TCP over IPv6 super-frames.
-        tso6: bool,
-        /// It takes UDP super-frames.
-        uso: bool,
+        /// The offloads that the kernel has on it (`TUN_F_*` bits of `TUNSETOFFLOAD`).
+        offloads: u32,
     },
     /// A packet socket, then the link that keeps the host's stack off its frames.
     Packet {
@@ -177,6 +169,8 @@ pub enum Attachment {
         ifindex: u32,
         /// How the program is attached.
         mode: XskMode,
+        /// The driver takes packets of several buffers with zero-copy.
+        multi_buffer: bool,
         /// The other end is a stack on this host: partial checksums may come and go.
         local: bool,
     },
