@@ -1,8 +1,8 @@
 //! The packet process from inside: ports, cached flows, workers, drops.
 
 use vswitch_rpc::datapath::{
-    CacheKind, CachedFlow, Datapath, DpctlDumpFlows, DpctlShow, DropRow, Drops, Latency, PmdRxq,
-    PmdStats, WorkerQueues, WorkerStats,
+    CachedFlow, Datapath, DpctlDumpFlows, DpctlShow, DropRow, Drops, Latency, PmdRxq, PmdStats,
+    WorkerQueues, WorkerStats,
 };
 
 use super::Argument::Flag;
@@ -11,7 +11,7 @@ use crate::output::Page;
 use crate::output::Tone::{Faint, Strong};
 use crate::output::number::{per, percent};
 use crate::output::table::Align::{Left, Right};
-use crate::output::table::{Cell, Table};
+use crate::output::table::Table;
 
 pub(super) const DPCTL_SHOW: Command = Command {
     words: &["dpctl", "show"],
@@ -37,25 +37,16 @@ pub(super) const DPCTL_SHOW: Command = Command {
 pub(super) const DPCTL_DUMP_FLOWS: Command = Command {
     words: &["dpctl", "dump-flows"],
     aliases: &[],
-    arguments: &[Flag(
-        "more",
-        Some('m'),
-        "Also say which cache holds the flow",
-    )],
+    arguments: &[],
     help: "Show the cached flows",
     long: "A cached flow is an answer the switch has worked out and gives again without looking at \
            its tables. The format is that of ovs-appctl dpctl/dump-flows.",
-    examples: &[
-        example(
-            "vsctl dpctl dump-flows",
-            "What the caches hold, worker by worker",
-        ),
-        example("vsctl dpctl dump-flows -m", "With the cache of each"),
-    ],
+    examples: &[example(
+        "vsctl dpctl dump-flows",
+        "What the caches hold, worker by worker",
+    )],
     call: |_| Ok(DpctlDumpFlows {}.into()),
-    print: prints!(DpctlDumpFlows, |reply, typed, page| {
-        print_cached(reply, typed.flag("more"), page);
-    }),
+    print: prints!(DpctlDumpFlows, |reply, _, page| print_cached(reply, page)),
 };
 
 pub(super) const PMD_STATS: Command = Command {
@@ -87,21 +78,20 @@ pub(super) const PMD_RXQ: Command = Command {
 pub(super) const DROPS: Command = Command {
     words: &["drops"],
     aliases: &[],
-    arguments: &[
-        Flag("all", Some('a'), "Also the reasons that never occurred"),
-        Flag("per-port", Some('p'), "By the port the packets came from"),
-    ],
+    arguments: &[Flag(
+        "all",
+        Some('a'),
+        "Also the reasons that never occurred",
+    )],
     help: "Show how many packets were dropped, and why",
     long: "Every packet that comes in goes out or is counted here.",
     examples: &[
         example("vsctl drops", "What was dropped"),
         example("vsctl drops --all", "Every reason there is"),
-        example("vsctl drops -p --json", "By port, for a program"),
     ],
     call: |typed| {
         Ok(Drops {
             all: typed.flag("all"),
-            per_port: typed.flag("per-port"),
         }
         .into())
     },
@@ -116,15 +106,7 @@ fn print_datapath(datapath: &Datapath, statistics: bool, page: &mut Page) {
         datapath.hit, datapath.missed, datapath.lost
     ));
     page.line(format_args!("  flows: {}", datapath.flows));
-    page.line(format_args!(
-        "  masks: hit:{} total:{} hit/pkt:{}",
-        datapath.mask_hits,
-        datapath.masks,
-        per(
-            datapath.mask_hits,
-            datapath.hit.saturating_add(datapath.missed)
-        ),
-    ));
+    page.line(format_args!("  masks: {}", datapath.masks));
     for port in &datapath.ports {
         page.line(format_args!(
             "  port {}: {} ({})",
@@ -147,7 +129,7 @@ fn print_datapath(datapath: &Datapath, statistics: bool, page: &mut Page) {
     }
 }
 
-fn print_cached(flows: &[CachedFlow], more: bool, page: &mut Page) {
+fn print_cached(flows: &[CachedFlow], page: &mut Page) {
     let mut worker = None;
     for flow in flows {
         if worker != Some(flow.worker) {
@@ -157,21 +139,16 @@ fn print_cached(flows: &[CachedFlow], more: bool, page: &mut Page) {
                 None => format!("flow-dump from worker {}:", flow.worker),
             });
         }
-        page.line(cached_line(flow, more));
+        page.line(cached_line(flow));
     }
 }
 
-fn cached_line(flow: &CachedFlow, more: bool) -> String {
+fn cached_line(flow: &CachedFlow) -> String {
     let used = flow
         .used_s
         .map_or_else(|| "never".into(), |seconds| format!("{seconds:.3}s"));
-    let cache = match (more, flow.kind) {
-        (false, _) => "",
-        (true, CacheKind::Emc) => "cache:emc, ",
-        (true, CacheKind::Megaflow) => "cache:megaflow, ",
-    };
     format!(
-        "{}, packets:{}, bytes:{}, used:{used}, {cache}actions:{}",
+        "{}, packets:{}, bytes:{}, used:{used}, actions:{}",
         flow.flow, flow.packets, flow.bytes, flow.actions
     )
 }
@@ -210,6 +187,14 @@ fn print_workers(workers: &[WorkerStats], page: &mut Page) {
             worker.misses,
             percent(worker.misses, worker.packets),
         );
+        row("stale", worker.stale, percent(worker.stale, worker.packets));
+        row("emc entries", worker.emc_len, String::new());
+        row(
+            "megaflows",
+            worker.megaflow_len,
+            format!("{} masks", worker.masks),
+        );
+        row("sleeps", worker.sleeps, String::new());
         row(
             "busy cycles",
             worker.busy_cycles,
@@ -281,22 +266,14 @@ fn print_drops(rows: &[DropRow], page: &mut Page) {
     if rows.is_empty() {
         page.line("no packet was dropped");
     }
-    let with_ports = rows.iter().any(|row| row.port.is_some());
-    let mut columns = vec![("PACKETS", Right), ("REASON", Left), ("MEANING", Left)];
-    if with_ports {
-        columns.insert(0, ("PORT", Left));
-    }
+    let columns = [("PACKETS", Right), ("REASON", Left), ("MEANING", Left)];
     let mut table = Table::new(0, &columns);
     for row in rows {
-        let mut cells: Vec<Cell> = vec![
+        table.row([
             row.packets.into(),
             row.reason.as_str().into(),
             row.sentence.as_str().into(),
-        ];
-        if with_ports {
-            cells.insert(0, row.port.as_deref().unwrap_or("-").into());
-        }
-        table.row(cells);
+        ]);
     }
     table.print(page);
 }
@@ -316,7 +293,6 @@ mod tests {
             lost: 1,
             flows: 4,
             masks: 2,
-            mask_hits: 60,
             ports: vec![Port {
                 number: 1,
                 name: "sw1".into(),
@@ -333,7 +309,7 @@ mod tests {
 vswitch@datapath:
   lookups: hit:30 missed:10 lost:1
   flows: 4
-  masks: hit:60 total:2 hit/pkt:1.5
+  masks: 2
   port 1: sw1 (afxdp)
     RX packets:40 errors:0 dropped:0
     TX packets:0 errors:0 dropped:3
@@ -344,7 +320,7 @@ vswitch@datapath:
 
     #[test]
     fn cached_flows_look_like_those_of_ovs_appctl() {
-        let flow = |worker, used_s, kind| CachedFlow {
+        let flow = |worker, used_s| CachedFlow {
             flow: "recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no)".into(),
             packets: 9,
             bytes: 882,
@@ -352,28 +328,15 @@ vswitch@datapath:
             actions: "3,1".into(),
             worker,
             core: Some(worker + 1),
-            kind,
         };
-        let flows = [
-            flow(0, Some(0.5), CacheKind::Megaflow),
-            flow(1, None, CacheKind::Emc),
-        ];
+        let flows = [flow(0, Some(0.5)), flow(1, None)];
         let text = "\
 flow-dump from pmd on cpu core: 1
 recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, used:0.500s, actions:3,1
 flow-dump from pmd on cpu core: 2
 recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, used:never, actions:3,1
 ";
-        assert_eq!(page_of(|page| print_cached(&flows, false, page)), text);
-        let more = page_of(|page| print_cached(&flows, true, page));
-        assert!(
-            more.contains("used:0.500s, cache:megaflow, actions:3,1"),
-            "{more}"
-        );
-        assert!(
-            more.contains("used:never, cache:emc, actions:3,1"),
-            "{more}"
-        );
+        assert_eq!(page_of(|page| print_cached(&flows, page)), text);
     }
 
     #[test]
@@ -387,6 +350,11 @@ recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, us
             emc_hits: 900,
             megaflow_hits: 90,
             misses: 10,
+            stale: 5,
+            emc_len: 64,
+            megaflow_len: 8,
+            masks: 2,
+            sleeps: 7,
             idle_cycles: 100_000,
             busy_cycles: 300_000,
             stages: vec![
@@ -420,6 +388,10 @@ worker 0, core 1
   emc hits          900             90.0 %
   megaflow hits      90              9.0 %
   misses             10              1.0 %
+  stale               5              0.5 %
+  emc entries        64
+  megaflows           8            2 masks
+  sleeps              7
   busy cycles    300000             75.0 %
   idle cycles    100000             25.0 %
   busy cycles for each packet: 300.0
@@ -464,21 +436,16 @@ worker 1, not pinned
 
     #[test]
     fn drops_say_what_they_mean() {
-        let row = |port: Option<&str>, packets| DropRow {
-            port: port.map(Into::into),
-            reason: "no_match".into(),
+        let row = |packets| DropRow {
+            reason: "no_flow".into(),
             sentence: "no flow matched".into(),
             packets,
         };
         let print = |rows: &[DropRow]| page_of(|page| print_drops(rows, page));
         assert_eq!(print(&[]), "no packet was dropped\n");
         assert_eq!(
-            print(&[row(None, 12)]),
-            "PACKETS  REASON    MEANING\n     12  no_match  no flow matched\n"
-        );
-        assert_eq!(
-            print(&[row(Some("sw1"), 12)]),
-            "PORT  PACKETS  REASON    MEANING\nsw1        12  no_match  no flow matched\n"
+            print(&[row(12)]),
+            "PACKETS  REASON   MEANING\n     12  no_flow  no flow matched\n"
         );
     }
 }

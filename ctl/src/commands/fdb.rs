@@ -1,13 +1,12 @@
 //! The forwarding table: which address is behind which port.
 
-use vswitch_rpc::bridge::{FdbCounters, FdbEntry, FdbFlush, FdbShow, FdbStats};
-use vswitch_rpc::method::Removed;
-
-use super::Argument::Optional;
-use super::{BRIDGE, Command, example, prints};
+use super::{BRIDGE, Command, example, nothing, prints};
 use crate::args::Typed;
 use crate::output::Page;
 use crate::output::number::of_port;
+use crate::output::table::Align::{Left, Right};
+use crate::output::table::Table;
+use vswitch_rpc::bridge::{FdbCounters, FdbEntry, FdbFlush, FdbShow, FdbStats};
 
 pub(super) const SHOW: Command = Command {
     words: &["fdb", "show"],
@@ -32,36 +31,29 @@ pub(super) const SHOW: Command = Command {
 pub(super) const FLUSH: Command = Command {
     words: &["fdb", "flush"],
     aliases: &[],
-    arguments: &[
-        BRIDGE,
-        Optional("PORT", "Only what was learnt on this port"),
-    ],
+    arguments: &[BRIDGE],
     help: "Forget the addresses a bridge has learnt",
     long: "Packets to a forgotten address are flooded until it is learnt again.",
-    examples: &[
-        example("vsctl fdb flush br0", "Forget everything"),
-        example("vsctl fdb flush br0 eth1", "Forget what is behind eth1"),
-    ],
+    examples: &[example("vsctl fdb flush br0", "Forget everything")],
     call: |typed| {
         Ok(FdbFlush {
             bridge: typed.text("BRIDGE"),
-            port: typed.optional("PORT"),
         }
         .into())
     },
-    print: prints!(FdbFlush, print_removed),
+    print: prints!(FdbFlush, nothing),
 };
 
 pub(super) const STATS: Command = Command {
     words: &["fdb", "stats"],
     aliases: &[],
     arguments: &[BRIDGE],
-    help: "Show how full the forwarding table is and how it changes",
-    long: "Many moves mean a loop or an address in use twice. Evictions mean that mac_table_size \
-           is too small for the network, or that somebody invents addresses.",
+    help: "Show how full the forwarding table is, and who fills it",
+    long: "When the table is full, the port with the most addresses loses its oldest one. A port \
+           with far more addresses than machines behind it invents them.",
     examples: &[example(
         "vsctl fdb stats br0",
-        "Entries, moves and evictions",
+        "How many addresses, by port",
     )],
     call: |typed| {
         Ok(FdbStats {
@@ -81,28 +73,23 @@ fn print_entries(entries: &Vec<FdbEntry>, _: &Typed<'_>, page: &mut Page) {
     }
 }
 
-fn print_removed(removed: &Removed, _: &Typed<'_>, page: &mut Page) {
-    page.line(match removed.removed {
-        1 => "1 address forgotten".into(),
-        count => format!("{count} addresses forgotten"),
-    });
-}
-
 fn print_stats(stats: &FdbCounters, _: &Typed<'_>, page: &mut Page) {
     page.line(format_args!(
-        "entries  {} of {}",
+        "{} of {} addresses",
         stats.entries, stats.limit
     ));
-    page.line(format_args!("learned  {}", stats.learned));
-    page.line(format_args!("moved    {}", stats.moved));
-    page.line(format_args!("expired  {}", stats.expired));
-    page.line(format_args!("evicted  {}", stats.evicted));
+    let mut table = Table::new(2, &[("PORT", Left), ("ADDRESSES", Right)]);
+    for share in &stats.by_port {
+        table.row([share.port.as_str().into(), share.entries.into()]);
+    }
+    table.print(page);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::output::page_of;
+    use vswitch_rpc::bridge::FdbShare;
 
     #[test]
     fn the_table_looks_like_that_of_ovs_appctl() {
@@ -129,6 +116,26 @@ LOCAL   100  50:54:00:00:00:06  299
 100000  4095  50:54:00:00:00:07  1000
 "
             .trim_start_matches('\n')
+        );
+    }
+
+    #[test]
+    fn fullness_is_told_by_port() {
+        let matches = clap::ArgMatches::default();
+        let share = |port: &str, entries| FdbShare {
+            port: port.into(),
+            entries,
+        };
+        let by_port = vec![share("sw1", 2), share("vm10", 4000)];
+        let stats = FdbCounters {
+            entries: 4002,
+            limit: 8192,
+            by_port,
+        };
+        let text = page_of(|page| print_stats(&stats, &Typed::new(&matches), page));
+        assert_eq!(
+            text,
+            "4002 of 8192 addresses\n  PORT  ADDRESSES\n  sw1           2\n  vm10       4000\n"
         );
     }
 }

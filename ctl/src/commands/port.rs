@@ -155,10 +155,9 @@ pub(super) const DUMP: Command = Command {
     help: "Show the counters of a bridge's ports",
     long: "rx is into the switch, tx is out of it. A super-frame, which a device with segmentation \
            offload gives and takes whole, counts as one packet.\n\n\
-           DROPPED   lost before the switch: no free frame, ring full\n\
-           ERRORS    rx: unusable; tx: refused by the kernel\n\
-           NO ROOM   not sent because the device or its ring was full\n\
-           DOWN      not sent because the device is down or gone",
+           DROPPED   rx: lost before the switch, no free frame or ring full; tx: no room, or the \
+           device is down or gone\n\
+           ERRORS    rx: unusable; tx: refused by the kernel",
     examples: &[
         example("vsctl dump-ports br0", "Counters of all ports of br0"),
         example(
@@ -195,8 +194,7 @@ fn print_counters(ports: &Vec<Counters>, _: &Typed<'_>, page: &mut Page) {
         ("ERRORS", Right),
         ("TX PACKETS", Right),
         ("BYTES", Right),
-        ("NO ROOM", Right),
-        ("DOWN", Right),
+        ("DROPPED", Right),
         ("ERRORS", Right),
     ];
     let mut table = Table::new(0, &columns);
@@ -210,8 +208,7 @@ fn print_counters(ports: &Vec<Counters>, _: &Typed<'_>, page: &mut Page) {
             port.rx_errors.into(),
             port.tx_packets.into(),
             port.tx_bytes.into(),
-            port.tx_no_room.into(),
-            port.tx_down.into(),
+            port.tx_dropped.into(),
             port.tx_errors.into(),
         ]);
     }
@@ -258,7 +255,7 @@ mod tests {
                     port: "sw1".into(),
                     rx_packets: 1_000_000,
                     rx_bytes: 64_000_000,
-                    tx_no_room: 7,
+                    tx_dropped: 7,
                     ..Counters::default()
                 },
                 Counters {
@@ -271,9 +268,9 @@ mod tests {
             assert_eq!(
                 text,
                 "\
-PORT  NUMBER  RX PACKETS     BYTES  DROPPED  ERRORS  TX PACKETS  BYTES  NO ROOM  DOWN  ERRORS
-sw1        1     1000000  64000000        0       0           0      0        7     0       0
-br0    LOCAL           0         0        0       0           0      0        0     0       0
+PORT  NUMBER  RX PACKETS     BYTES  DROPPED  ERRORS  TX PACKETS  BYTES  DROPPED  ERRORS
+sw1        1     1000000  64000000        0       0           0      0        7       0
+br0    LOCAL           0         0        0       0           0      0        0       0
 "
             );
         });

@@ -62,18 +62,12 @@ fn print_datapath(datapath: &show::Datapath, page: &mut Page) {
     }
     line += &format!(", poll={}", datapath.mode.name());
     page.line(line);
-    let columns = [
-        ("WORKER", Right),
-        ("CORE", Right),
-        ("STATE", Left),
-        ("PORTS", Left),
-    ];
+    let columns = [("WORKER", Right), ("CORE", Right), ("PORTS", Left)];
     let mut table = Table::new(2, &columns);
     for worker in &datapath.workers {
         table.row([
             worker.id.into(),
             worker.core.map_or_else(|| "-".into(), Cell::from),
-            worker.state.name().into(),
             worker.ports.join(" ").into(),
         ]);
     }
@@ -196,8 +190,8 @@ mod tests {
             "datapath": {
                 "pid": 42, "state": "running", "uptime_s": 125, "mode": "adaptive",
                 "workers": [
-                    {"id": 0, "core": 1, "state": "sleeping", "ports": ["sw1", "sw2"]},
-                    {"id": 1, "state": "polling", "ports": []},
+                    {"id": 0, "core": 1, "ports": ["sw1", "sw2"]},
+                    {"id": 1, "ports": []},
                 ],
             },
             "bridges": [{
@@ -224,9 +218,9 @@ mod tests {
             "\
 vswitch 0.1.0
 datapath running, pid 42, up 2m 5s, poll=adaptive
-  WORKER  CORE  STATE     PORTS
-       0     1  sleeping  sw1 sw2
-       1     -  polling
+  WORKER  CORE  PORTS
+       0     1  sw1 sw2
+       1     -
 
 bridge br0, fail_mode=standalone, datapath_id=0000024f1a2b3c4d, mac_table_size=8192, mac_aging_time=300
   PORT  NUMBER  TYPE      STATE  VLAN                        DEVICE

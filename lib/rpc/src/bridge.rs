@@ -97,12 +97,9 @@ pub struct FdbEntry {
 pub struct FdbFlush {
     /// The bridge.
     pub bridge: String,
-    /// Only what was learnt on this port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<String>,
 }
 
-/// `fdb-stats`: how full the forwarding table is and how it changed.
+/// `fdb-stats`: how full the forwarding table is, and who fills it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FdbStats {
@@ -110,19 +107,22 @@ pub struct FdbStats {
     pub bridge: String,
 }
 
-/// Counters of one forwarding table since the bridge was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How full one forwarding table is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FdbCounters {
     /// Addresses known now.
     pub entries: u64,
     /// `mac_table_size`.
     pub limit: u64,
-    /// Addresses learnt.
-    pub learned: u64,
-    /// Addresses that went from one port to another.
-    pub moved: u64,
-    /// Addresses forgotten by age.
-    pub expired: u64,
-    /// Addresses thrown out to make room.
-    pub evicted: u64,
+    /// Addresses known now, by port; ports without one are left out.
+    pub by_port: Vec<FdbShare>,
+}
+
+/// One port's part of a forwarding table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbShare {
+    /// The port's name.
+    pub port: String,
+    /// Addresses behind it.
+    pub entries: u64,
 }

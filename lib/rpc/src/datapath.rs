@@ -17,14 +17,12 @@ pub struct Datapath {
     pub hit: u64,
     /// Packets whose answer had to be worked out.
     pub missed: u64,
-    /// Packets dropped because their port had used up its share of misses.
+    /// Packets dropped because there was no time to work their answer out.
     pub lost: u64,
-    /// Cached answers now, exact and masked.
+    /// Masked answers cached now, over all workers.
     pub flows: u64,
-    /// Masks in use now.
+    /// Masks in use now, over all workers.
     pub masks: u64,
-    /// Masks looked at, over all lookups of masked entries.
-    pub mask_hits: u64,
     /// In the order of their datapath numbers.
     pub ports: Vec<Port>,
 }
@@ -59,20 +57,10 @@ pub struct Port {
     pub tx_errors: u64,
 }
 
-/// `dpctl-dump-flows`: the cached answers.
+/// `dpctl-dump-flows`: the cached answers with masks, worker by worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DpctlDumpFlows {}
-
-/// Which cache an answer is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CacheKind {
-    /// The exact-match cache.
-    Emc,
-    /// The cache of masked entries.
-    Megaflow,
-}
 
 /// One cached answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,8 +81,6 @@ pub struct CachedFlow {
     /// The core of that worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<u32>,
-    /// The cache it is in.
-    pub kind: CacheKind,
 }
 
 /// `pmd-stats`: where the workers' time goes.
@@ -123,6 +109,16 @@ pub struct WorkerStats {
     pub megaflow_hits: u64,
     /// Packets whose answer had to be worked out.
     pub misses: u64,
+    /// Cached answers found out of date.
+    pub stale: u64,
+    /// Exact answers held now.
+    pub emc_len: u64,
+    /// Masked answers held now.
+    pub megaflow_len: u64,
+    /// Masks in use now.
+    pub masks: u64,
+    /// Times it went to sleep.
+    pub sleeps: u64,
     /// Cycles in rounds that found nothing to do.
     pub idle_cycles: u64,
     /// Cycles in rounds that moved packets.
@@ -199,18 +195,12 @@ pub struct Drops {
     /// Also the reasons that never occurred.
     #[serde(default)]
     pub all: bool,
-    /// One row for each port and reason instead of one for each reason.
-    #[serde(default)]
-    pub per_port: bool,
 }
 
 /// One reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropRow {
-    /// The port the packets came from, when asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<String>,
-    /// Its name: `no_match`.
+    /// Its name: `no_flow`.
     pub reason: String,
     /// What it means.
     pub sentence: String,

@@ -28,7 +28,7 @@ pub trait Method: Serialize + DeserializeOwned {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {}
 
-/// The reply of a command that removes many things at once.
+/// The reply of a command that removes flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// How many were removed.
@@ -129,7 +129,7 @@ methods! {
     DelMirror(mirror::DelMirror) = "del-mirror" -> Done;
 
     FdbShow(bridge::FdbShow) = "fdb-show" -> Vec<bridge::FdbEntry>;
-    FdbFlush(bridge::FdbFlush) = "fdb-flush" -> Removed;
+    FdbFlush(bridge::FdbFlush) = "fdb-flush" -> Done;
     FdbStats(bridge::FdbStats) = "fdb-stats" -> bridge::FdbCounters;
 
     AddFlow(flow::AddFlow) = "add-flow" -> Done;
@@ -170,10 +170,7 @@ mod tests {
 
     #[test]
     fn a_call_survives_the_wire() {
-        let call = Call::from(datapath::Drops {
-            all: true,
-            per_port: false,
-        });
+        let call = Call::from(datapath::Drops { all: true });
         assert_eq!(Call::parse(call.name(), call.params()).unwrap(), call);
     }
 }

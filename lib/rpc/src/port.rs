@@ -284,16 +284,10 @@ pub struct Counters {
     pub tx_packets: u64,
     /// Bytes out of the switch, from the Ethernet header on.
     pub tx_bytes: u64,
-    /// Not sent: the device or its ring had no room.
-    pub tx_no_room: u64,
-    /// Not sent: the device is down or gone.
-    pub tx_down: u64,
+    /// Not sent for want of room or because the device is down or gone.
+    pub tx_dropped: u64,
     /// Not sent: the kernel refused the packet.
     pub tx_errors: u64,
-    /// Receive calls that brought something.
-    pub rx_batches: u64,
-    /// Transmit calls.
-    pub tx_batches: u64,
 }
 
 #[cfg(test)]

@@ -81,26 +81,6 @@ impl PollMode {
     }
 }
 
-/// What a worker does at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WorkerState {
-    /// It polls its ports.
-    Polling,
-    /// It waits for an event.
-    Sleeping,
-}
-
-impl WorkerState {
-    /// The word in texts.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Polling => "polling",
-            Self::Sleeping => "sleeping",
-        }
-    }
-}
-
 /// One thread that moves packets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
@@ -109,8 +89,6 @@ pub struct Worker {
     /// The core it is pinned to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<u32>,
-    /// What it does now.
-    pub state: WorkerState,
     /// The ports of which it has at least one queue.
     pub ports: Vec<String>,
 }
