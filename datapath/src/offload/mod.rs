@@ -5,6 +5,17 @@
 //! must: the receiver's own stack, the kernel behind the transmitting port, or, where neither can,
 //! the software in this folder.
 
+mod checksum;
+mod cut;
+mod fit;
+mod fragment;
+mod layout;
+mod segment;
+mod too_big;
+
+pub use fit::{Fit, Unfit, fit};
+pub use too_big::too_big;
+
 /// The checksum and segmentation state of a packet. Offsets count from its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
