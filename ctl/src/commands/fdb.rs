@@ -12,7 +12,7 @@ pub(super) const SHOW: Command = Command {
     words: &["fdb", "show"],
     aliases: &[],
     arguments: &[BRIDGE],
-    help: "Show the addresses a bridge has learnt",
+    help: "Show the addresses a bridge has learned",
     long: "The format is that of ovs-appctl fdb/show: port number, VLAN, address, and the seconds \
            since the address was last seen as a source.",
     examples: &[example(
@@ -32,8 +32,8 @@ pub(super) const FLUSH: Command = Command {
     words: &["fdb", "flush"],
     aliases: &[],
     arguments: &[BRIDGE],
-    help: "Forget the addresses a bridge has learnt",
-    long: "Packets to a forgotten address are flooded until it is learnt again.",
+    help: "Forget the addresses a bridge has learned",
+    long: "Packets to a forgotten address are flooded until it is learned again.",
     examples: &[example("vsctl fdb flush br0", "Forget everything")],
     call: |typed| {
         Ok(FdbFlush {

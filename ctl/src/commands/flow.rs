@@ -121,7 +121,7 @@ pub(super) const TRACE: Command = Command {
         Required("FLOW", "The packet's fields, as a match is written"),
     ],
     help: "Show what a bridge would do with a packet, step by step",
-    long: "Nothing is sent, learnt or counted. The last line says what is done in the end.",
+    long: "Nothing is sent, learned or counted. The last line says what is done in the end.",
     examples: &[
         example(
             "vsctl trace br0 in_port=1,dl_src=50:54:00:00:00:01,dl_dst=50:54:00:00:00:02",

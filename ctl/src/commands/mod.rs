@@ -107,7 +107,7 @@ fn settings(settings: &vswitch_rpc::method::Options, _: &Typed<'_>, page: &mut P
 
 /// The first words of two-word commands, and what they are about.
 pub const GROUPS: &[(&str, &str)] = &[
-    ("fdb", "What a bridge has learnt about addresses"),
+    ("fdb", "What a bridge has learned about addresses"),
     ("dpctl", "The packet process: its ports and cached flows"),
     ("pmd", "The workers of the packet process"),
 ];
@@ -165,6 +165,7 @@ mod tests {
                 let parsed = args::parse(line).unwrap_or_else(|error| panic!("{words}: {error}"));
                 let (row, call) = parsed.expect("examples are rows");
                 assert_eq!(row.words, command.words, "{}", example.line);
+                assert_eq!(call.name(), command.words.join("-"), "{}", example.line);
                 // A call whose parameters the contract itself would refuse is no example.
                 Call::parse(call.name(), call.params()).expect(example.line);
             }
@@ -195,6 +196,33 @@ mod tests {
             .collect();
         let offered: BTreeSet<&str> = method::NAMES.iter().copied().collect();
         assert_eq!(reached, offered);
+    }
+
+    #[test]
+    fn every_command_and_argument_is_in_the_document() {
+        let document = include_str!("../../../docs/vsctl.md");
+        for command in COMMANDS {
+            let words = format!("| `vsctl {}", command.words.join(" "));
+            let mut lines = document.lines();
+            let row = lines.find(|line| {
+                let rest = line.strip_prefix(&words);
+                rest.is_some_and(|rest| rest.starts_with(['`', ' ']))
+            });
+            let row = row.unwrap_or_else(|| panic!("docs/vsctl.md has no row {words}"));
+            for argument in command.arguments {
+                let text = match *argument {
+                    Argument::Required(name, _) => name.to_string(),
+                    Argument::Optional(name, _) => format!("[{name}]"),
+                    Argument::Options { required, .. } if required => "key=value ...".into(),
+                    Argument::Options { .. } => "[key=value ...]".into(),
+                    Argument::Flag(_, Some(letter), _) if row.contains(&format!("[-{letter}]")) => {
+                        continue;
+                    }
+                    Argument::Flag(name, ..) => format!("[--{name}]"),
+                };
+                assert!(row.contains(&text), "{words}: {text} is not in the row");
+            }
+        }
     }
 
     #[test]

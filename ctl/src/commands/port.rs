@@ -26,18 +26,22 @@ pub(super) const ADD: Command = Command {
     help: "Attach a device to a bridge, or make one",
     long: "Without a type, a device that exists gets the kind of port that serves it best, and one \
            that does not is made as a TAP. The answer says what was chosen and why.\n\n\
-           type=TYPE           afxdp, tap, packet, internal, patch, null or pcap\n\
-           of_port=N           the port's OpenFlow number\n\
-           tag=N               its VLAN\n\
-           trunks=N,N          the VLANs it carries\n\
-           vlan_mode=MODE      access, trunk, native-tagged or native-untagged\n\
-           mtu=N               bytes of a packet without the Ethernet header\n\
-           queues=N            how many receive queues\n\
-           netns=NAME          the network namespace of the device\n\
-           ifname=NAME         the name of the device, if it is not the port's\n\
-           addr=MAC            the device's address\n\
-           mode=MODE           for afxdp: native, generic or zero-copy\n\
-           peer=PORT           for patch: the port at the other end",
+           type=TYPE        afxdp, tap, packet, internal, patch, null or pcap\n\
+           of_port=N        the port's OpenFlow number, 1 to 65279\n\
+           tag=N            its own VLAN\n\
+           trunks=N,N-N     the VLANs it carries\n\
+           vlan_mode=MODE   access, trunk, native-tagged or native-untagged\n\
+           mtu=N            bytes of a packet without the Ethernet header\n\
+           queues=N         receive queues; for afxdp, tap and internal\n\
+           netns=WHERE      the device's network namespace: a name, a path, or the number of a \
+           process in it\n\
+           ifname=NAME      the device's name, if it is not the port's\n\
+           addr=MAC         the address of a device that is made\n\
+           mode=MODE        for afxdp: native, generic or zerocopy\n\
+           peer=PORT        for patch: the port at the other end, which may come later\n\
+           file=PATH        for pcap: the capture to play\n\
+           speed=SPEED      for pcap: paced, full or loop\n\
+           capture=PATH     for pcap: the capture to write",
     examples: &[
         example(
             "vsctl add-port br0 eth1",
@@ -110,8 +114,8 @@ pub(super) const SET: Command = Command {
     ],
     help: "Change settings of a port",
     long: "Settings that are not named stay as they are; an empty value puts one back to its \
-           default. Either all are changed or, if one is refused, none. The keys are those of \
-           add-port.",
+           default. Either all are changed or, if one is refused, none. What can change while a \
+           port works: tag, trunks, vlan_mode, mtu and peer.",
     examples: &[
         example(
             "vsctl set-port br0 eth1 vlan_mode=trunk trunks=10,20",

@@ -1,4 +1,4 @@
-//! Bridges and what they have learnt.
+//! Bridges and what they have learned.
 
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +76,7 @@ pub struct FdbShow {
     pub bridge: String,
 }
 
-/// One learnt address.
+/// One learned address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FdbEntry {
     /// The OpenFlow number of the port behind which the address is.
@@ -91,7 +91,7 @@ pub struct FdbEntry {
     pub age_s: u64,
 }
 
-/// `fdb-flush`: forgets what was learnt.
+/// `fdb-flush`: forgets what was learned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FdbFlush {

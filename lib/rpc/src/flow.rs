@@ -61,7 +61,7 @@ pub struct Row {
     pub text: String,
 }
 
-/// `trace`: what would happen to a packet. Nothing is learnt, sent or counted.
+/// `trace`: what would happen to a packet. Nothing is learned, sent or counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {
