@@ -10,6 +10,7 @@
 
 pub mod bpf;
 pub mod memory;
+pub mod netns;
 pub mod packet_socket;
 pub mod tap;
 pub mod xsk;

@@ -1,0 +1,140 @@
+//! Network namespaces: naming one and entering it.
+//!
+//! For whatever must act inside another namespace: sockets stay in the namespace in which they
+//! were made, so a thread enters, makes the socket and ends. Not for creating namespaces; whoever
+//! wants one asks `ip netns add`, which also gives it a name that people can use.
+//!
+//! Law: a namespace is a property of a *thread*. Only a thread that was started for the purpose
+//! enters one ([`Netns::run`]), so no thread of a pool ever finds itself elsewhere and nothing has
+//! to be moved back.
+//!
+//! Needs `CAP_SYS_ADMIN`. Spec: setns(2), namespaces(7), ip-netns(8).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// An open network namespace. It lives at least as long as this value, whatever happens to its
+/// name.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+}
+
+impl Netns {
+    /// The namespace of the calling thread.
+    pub fn current() -> io::Result<Self> {
+        Self::at(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// The namespace that `ip netns` calls `name`.
+    pub fn named(name: &str) -> io::Result<Self> {
+        let mut components = Path::new(name).components();
+        let plain = matches!(
+            (components.next(), components.next()),
+            (Some(std::path::Component::Normal(_)), None)
+        );
+        if !plain || name.contains('/') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a namespace's name is one file name",
+            ));
+        }
+        Self::at(&PathBuf::from("/run/netns").join(name))
+    }
+
+    /// The namespace of the process `pid`.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        Self::at(&PathBuf::from(format!("/proc/{pid}/ns/net")))
+    }
+
+    /// The namespace behind a path, such as a bind mount of `/proc/…/ns/net`.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: File::open(path)?,
+        })
+    }
+
+    /// A second handle on the same namespace.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+        })
+    }
+
+    /// Moves the calling thread into the namespace, for the rest of that thread's life.
+    pub fn enter(&self) -> io::Result<()> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(())
+    }
+
+    /// Runs `work` inside the namespace, on a thread of its own, and waits for it. Processes that
+    /// `work` starts begin inside it too.
+    ///
+    /// # Errors
+    /// When there is no thread to be had or the namespace cannot be entered; then `work` never ran.
+    ///
+    /// # Panics
+    /// When `work` does.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, || {
+                    self.enter()?;
+                    Ok(work())
+                })?;
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    use std::os::unix::fs::MetadataExt;
+
+    fn identity() -> u64 {
+        std::fs::metadata("/proc/thread-self/ns/net")
+            .expect("every thread has a namespace")
+            .ino()
+    }
+
+    #[test]
+    fn work_runs_inside_and_the_caller_stays_outside() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: entering a namespace needs root");
+            return;
+        }
+        let outside = identity();
+        let (inside, netns) = std::thread::spawn(|| {
+            // SAFETY: unsharing the network namespace changes no memory and no descriptor.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("root may unshare");
+            (identity(), Netns::current().expect("it is open"))
+        })
+        .join()
+        .expect("the thread ended well");
+        assert_ne!(inside, outside);
+        assert_eq!(netns.run(identity).expect("root may enter"), inside);
+        assert_eq!(identity(), outside);
+    }
+
+    #[test]
+    fn a_name_cannot_lead_out_of_the_directory_of_names() {
+        for name in ["", "..", ".", "a/b", "/etc/passwd", "a/"] {
+            let refusal = Netns::named(name).expect_err("refused").kind();
+            assert_eq!(refusal, io::ErrorKind::InvalidInput, "{name:?}");
+        }
+    }
+}
