@@ -63,6 +63,7 @@ reasons! {
 
     // What the machine says.
     NoFrames "no_frames" "No free frame was left for a copy.";
+    TooManyFrames "too_many_frames" "The packet takes more frames than the port it goes to sends as one.";
     NoHeadroom "no_headroom" "No room was left before the packet for another header.";
     PortDown "port_down" "The port it goes to is down or has no device.";
     MtuExceeded "mtu_exceeded" "The packet is larger than the MTU of the port it goes to.";

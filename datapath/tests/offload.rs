@@ -7,9 +7,8 @@ use std::sync::Arc;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use vswitch_datapath::buffer::{FramePool, HEADROOM, Packet, Segment, SharedFrames};
-use vswitch_datapath::offload::{
-    Capabilities, Checksum, Fit, Gso, GsoKind, Offload, Unfit, fit, too_big,
-};
+use vswitch_datapath::counters::DropReason;
+use vswitch_datapath::offload::{Capabilities, Checksum, Gso, GsoKind, Offload, too_big};
 use vswitch_datapath::port::PortIndex;
 use vswitch_packet::build::Builder;
 use vswitch_packet::{EtherType, Protocol, ipv4, tcp};
@@ -325,7 +324,7 @@ proptest! {
         let port = Capabilities { csum, ..plain(9300) };
         let mut out = Vec::new();
         let answer = fit(packet, &port, &mut frames.pool, &mut out);
-        prop_assert!(matches!(answer, Fit::Fits), "{answer:?}");
+        prop_assert!(matches!(answer, Fit::Ready), "{answer:?}");
 
         for packet in &out {
             prop_assert!(packet.head_range().start >= HEADROOM);
@@ -387,7 +386,7 @@ proptest! {
             let mut out = Vec::new();
             for packet in packets {
                 let answer = fit(packet, &plain(*mtu), &mut frames.pool, &mut out);
-                prop_assert!(matches!(answer, Fit::Fits), "{answer:?}");
+                prop_assert!(matches!(answer, Fit::Ready), "{answer:?}");
             }
             packets = out;
         }
@@ -436,7 +435,7 @@ proptest! {
         let port = Capabilities { csum, chunks_only, ..plain(9300) };
         let mut out = Vec::new();
         let answer = fit(packet, &port, &mut frames.pool, &mut out);
-        prop_assert!(matches!(answer, Fit::Fits), "{answer:?}");
+        prop_assert!(matches!(answer, Fit::Ready), "{answer:?}");
         if chunks_only {
             for segment in out[0].tail_segments() {
                 prop_assert_eq!(segment.frame().size(), 4096);
@@ -478,14 +477,14 @@ proptest! {
         let packet = frames.packet(&bytes, 3840, offload);
         let mut out = Vec::new();
         match fit(packet, &plain(mtu), &mut frames.pool, &mut out) {
-            Fit::Fits => {
+            Fit::Ready => {
                 for packet in &out {
                     prop_assert!(packet.len() <= mtu as usize + 14 + 32);
                 }
             }
-            Fit::Unfit(_) => prop_assert!(out.is_empty()),
+            Fit::Dropped(_) => prop_assert!(out.is_empty()),
             Fit::TooBig(packet) => {
-                out.extend(too_big(&packet, mtu, &mut frames.pool));
+                out.extend(too_big::answer(&packet, mtu, &mut frames.pool));
                 frames.pool.drop_packet(packet);
             }
         }
@@ -526,15 +525,15 @@ fn a_port_that_takes_super_frames_gets_them_untouched() {
         };
         let mut out = Vec::new();
         match fit(packet, &port, &mut frames.pool, &mut out) {
-            Fit::Fits => assert_eq!(size, 1448),
+            Fit::Ready => assert_eq!(size, 1448),
             Fit::TooBig(packet) => {
                 // Segments of 1501 bytes: counted by what would be on the wire.
                 assert_eq!(size, 1449);
-                let answer = too_big(&packet, 1500, &mut frames.pool).expect("IPv4");
+                let answer = too_big::answer(&packet, 1500, &mut frames.pool).expect("IPv4");
                 out.push(answer);
                 frames.pool.drop_packet(packet);
             }
-            Fit::Unfit(reason) => panic!("{reason:?}"),
+            Fit::Dropped(reason) => panic!("{reason:?}"),
         }
         let sent = frames.take(out);
         if size == 1448 {
@@ -558,7 +557,7 @@ fn a_super_frame_of_one_segment_becomes_a_packet() {
     let mut out = Vec::new();
     assert!(matches!(
         fit(packet, &port, &mut frames.pool, &mut out),
-        Fit::Fits
+        Fit::Ready
     ));
     assert_eq!(frames.take(out), [(bytes, Offload { csum, gso: None })]);
     frames.assert_all_free();
@@ -577,7 +576,7 @@ fn a_super_frame_that_may_be_fragmented_is_cut_twice() {
     let mut out = Vec::new();
     assert!(matches!(
         fit(packet, &plain(600), &mut frames.pool, &mut out),
-        Fit::Fits
+        Fit::Ready
     ));
     let sent = frames.take(out);
     let payload: usize = sent.iter().map(|(bytes, _)| bytes.len() - 34).sum();
@@ -597,7 +596,7 @@ fn a_packet_of_more_frames_than_the_port_sends_is_refused() {
         ..plain(9300)
     };
     let answer = fit(packet, &port, &mut frames.pool, &mut Vec::new());
-    assert!(matches!(answer, Fit::Unfit(Unfit::TooManyFrames)));
+    assert!(matches!(answer, Fit::Dropped(DropReason::TooManyFrames)));
     frames.assert_all_free();
 }
 
@@ -614,7 +613,10 @@ fn an_exhausted_pool_drops_the_whole_super_frame() {
     }
     let mut out = Vec::new();
     let answer = fit(packet, &plain(1500), &mut frames.pool, &mut out);
-    assert!(matches!(answer, Fit::Unfit(Unfit::NoFrames)), "{answer:?}");
+    assert!(
+        matches!(answer, Fit::Dropped(DropReason::NoFrames)),
+        "{answer:?}"
+    );
     assert!(out.is_empty());
     for frame in held {
         frames.pool.free(frame);
@@ -634,7 +636,7 @@ fn the_answer_to_a_large_ipv4_packet_quotes_it_and_names_the_mtu() {
     let Fit::TooBig(packet) = fit(packet, &plain(1400), &mut frames.pool, &mut Vec::new()) else {
         panic!("a packet that must not be cut");
     };
-    let answer = too_big(&packet, 1400, &mut frames.pool).expect("an answer");
+    let answer = too_big::answer(&packet, 1400, &mut frames.pool).expect("an answer");
     assert_eq!(answer.in_port, packet.in_port);
     frames.pool.drop_packet(packet);
     let (answer, _) = frames.take(vec![answer]).remove(0);
@@ -679,7 +681,7 @@ fn the_answer_to_a_large_ipv6_packet_is_packet_too_big() {
     let Fit::TooBig(packet) = fit(packet, &plain(1400), &mut frames.pool, &mut Vec::new()) else {
         panic!("a packet that must not be cut");
     };
-    let answer = too_big(&packet, 1400, &mut frames.pool).expect("an answer");
+    let answer = too_big::answer(&packet, 1400, &mut frames.pool).expect("an answer");
     frames.pool.drop_packet(packet);
     let (answer, _) = frames.take(vec![answer]).remove(0);
     assert_eq!(answer.len(), 14 + 1280);
@@ -758,7 +760,7 @@ fn what_could_multiply_is_not_answered() {
     ];
     for bytes in &silent {
         let packet = frames.packet(bytes, 3840, Offload::default());
-        let answer = too_big(&packet, 1400, &mut frames.pool);
+        let answer = too_big::answer(&packet, 1400, &mut frames.pool);
         assert!(answer.is_none(), "{bytes:02x?}");
         frames.pool.drop_packet(packet);
     }
@@ -778,7 +780,7 @@ fn what_could_multiply_is_not_answered() {
     ];
     for bytes in &answered {
         let packet = frames.packet(bytes, 3840, Offload::default());
-        let answer = too_big(&packet, 1400, &mut frames.pool).expect("an answer");
+        let answer = too_big::answer(&packet, 1400, &mut frames.pool).expect("an answer");
         frames.pool.drop_packet(answer);
         frames.pool.drop_packet(packet);
     }

@@ -102,7 +102,7 @@ fn a_device_that_is_down_or_gone_is_told_apart_and_loses_no_frame() {
         head.bytes_mut()[256..316].copy_from_slice(&frame());
         let packet =
             vswitch_datapath::buffer::Packet::new(head, 256..316, PortIndex(9), Default::default());
-        port.tx(pool, &mut vec![packet]);
+        port.tx(now(), pool, &mut vec![packet]);
     };
     send(&mut port, &mut pool);
     assert_eq!(port.counters().tx_down, 1);

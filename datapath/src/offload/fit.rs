@@ -15,6 +15,7 @@ use super::layout::{self, Family, Layout};
 use super::segment::{self, Headers};
 use super::{Capabilities, Checksum, Gso, GsoKind, checksum, fragment};
 use crate::buffer::{FramePool, HEADROOM, Packet};
+use crate::counters::DropReason;
 
 /// Bytes of an Ethernet header without tags.
 const LINK_SIZE: usize = 14;
@@ -24,22 +25,11 @@ const LINK_SIZE: usize = 14;
 #[must_use = "a packet that is too big is the caller's to answer and free"]
 pub enum Fit {
     /// `out` has it, whole or in pieces.
-    Fits,
+    Ready,
     /// It is larger than the port's MTU and may not be cut: the caller answers and frees it.
     TooBig(Packet),
     /// It is freed, for this reason; nothing was appended to `out`.
-    Unfit(Unfit),
-}
-
-/// Why a packet cannot be made to fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// Its headers contradict its metadata, or cannot be read.
-    Malformed,
-    /// No frames for the pieces.
-    NoFrames,
-    /// It would take more frames than the port sends in one packet.
-    TooManyFrames,
+    Dropped(DropReason),
 }
 
 /// Makes `packet` fit a port with these `capabilities` and appends what is to be sent to `out`.
@@ -50,51 +40,54 @@ pub fn fit(
     pool: &mut FramePool,
     out: &mut Vec<Packet>,
 ) -> Fit {
-    if passes(&packet, capabilities) {
+    if capabilities.accepts(&packet) {
         out.push(packet);
-        return Fit::Fits;
+        return Fit::Ready;
     }
     make_fit(packet, capabilities, pool, out)
 }
 
-/// Whether the port can take the packet as it is. May say no of one that it can.
-#[inline]
-fn passes(packet: &Packet, capabilities: &Capabilities) -> bool {
-    let mtu = capabilities.mtu as usize;
-    let tail = packet.tail_segments();
-    if !tail.is_empty() && (capabilities.chunks_only || tail.len() >= capabilities.max_segments) {
-        return false;
-    }
-    let Checksum::Partial { start, .. } = packet.offload.csum else {
-        return packet.offload.gso.is_none() && packet.len() <= mtu + LINK_SIZE;
-    };
-    if !capabilities.csum {
-        return false;
-    }
-    let Some(gso) = packet.offload.gso else {
-        return packet.len() <= mtu + LINK_SIZE;
-    };
-    // The headers end where the transport's do; the sum begins where they begin.
-    let start = usize::from(start);
-    let transport_size = match gso.kind {
-        GsoKind::Udp => 8,
-        GsoKind::Tcp4 | GsoKind::Tcp6 => match packet.head().get(start + 12) {
-            Some(word) => usize::from(word >> 4) * 4,
-            None => return false,
-        },
-    };
-    takes(capabilities, gso) && start + transport_size + usize::from(gso.size) <= mtu + LINK_SIZE
-}
-
-/// Whether the port takes super-frames of the kind.
-#[inline]
-fn takes(capabilities: &Capabilities, gso: Gso) -> bool {
-    capabilities.csum
-        && match gso.kind {
-            GsoKind::Tcp4 => capabilities.tso4,
-            GsoKind::Tcp6 => capabilities.tso6,
-            GsoKind::Udp => capabilities.uso,
+impl Capabilities {
+    /// Whether the port can take the packet as it is. May say no of one that it can.
+    #[inline]
+    #[must_use]
+    pub fn accepts(&self, packet: &Packet) -> bool {
+        let mtu = self.mtu as usize;
+        let tail = packet.tail_segments();
+        if !tail.is_empty() && (self.chunks_only || tail.len() >= self.max_segments) {
+            return false;
         }
+        let Checksum::Partial { start, .. } = packet.offload.csum else {
+            return packet.offload.gso.is_none() && packet.len() <= mtu + LINK_SIZE;
+        };
+        if !self.csum {
+            return false;
+        }
+        let Some(gso) = packet.offload.gso else {
+            return packet.len() <= mtu + LINK_SIZE;
+        };
+        // The headers end where the transport's do; the sum begins where they begin.
+        let start = usize::from(start);
+        let transport_size = match gso.kind {
+            GsoKind::Udp => 8,
+            GsoKind::Tcp4 | GsoKind::Tcp6 => match packet.head().get(start + 12) {
+                Some(word) => usize::from(word >> 4) * 4,
+                None => return false,
+            },
+        };
+        self.takes(gso) && start + transport_size + usize::from(gso.size) <= mtu + LINK_SIZE
+    }
+
+    /// Whether the port takes super-frames of the kind.
+    #[inline]
+    fn takes(&self, gso: Gso) -> bool {
+        self.csum
+            && match gso.kind {
+                GsoKind::Tcp4 => self.tso4,
+                GsoKind::Tcp6 => self.tso6,
+                GsoKind::Udp => self.uso,
+            }
+    }
 }
 
 #[cold]
@@ -126,7 +119,7 @@ fn fit_super_frame(
         }
     });
     let Some(headers) = headers else {
-        return unfit(packet, Unfit::Malformed, pool);
+        return dropped(packet, DropReason::Malformed, pool);
     };
     let payload = packet.len().saturating_sub(headers.size);
     let Headers { layout, size } = headers;
@@ -141,7 +134,7 @@ fn fit_super_frame(
         return fit_packet(packet, capabilities, pool, out);
     }
     let has_csum = matches!(packet.offload.csum, Checksum::Partial { .. });
-    if !too_big && takes(capabilities, gso) && has_csum {
+    if !too_big && capabilities.takes(gso) && has_csum {
         return fit_frames(packet, capabilities, pool, out);
     }
     let before = out.len();
@@ -149,26 +142,26 @@ fn fit_super_frame(
     let done = segment::segment(&packet, gso, headers, finish, pool, out);
     pool.drop_packet(packet);
     if let Err(reason) = done {
-        return Fit::Unfit(reason);
+        return Fit::Dropped(reason);
     }
     let frames = out[before..].iter().map(frames_len).max().unwrap_or(0);
     if !too_big && frames <= capabilities.max_segments {
-        return Fit::Fits;
+        return Fit::Ready;
     }
     // Segments that are still too large, which IPv4 lets us cut once more.
     let segments: Vec<Packet> = out.drain(before..).collect();
-    let mut answer = Fit::Fits;
+    let mut answer = Fit::Ready;
     for segment in segments {
         match fit_packet(segment, capabilities, pool, out) {
-            Fit::Fits => {}
+            Fit::Ready => {}
             Fit::TooBig(segment) => {
                 pool.drop_packet(segment);
-                answer = Fit::Unfit(Unfit::Malformed);
+                answer = Fit::Dropped(DropReason::Malformed);
             }
-            Fit::Unfit(reason) => answer = Fit::Unfit(reason),
+            Fit::Dropped(reason) => answer = Fit::Dropped(reason),
         }
     }
-    if let Fit::Unfit(_) = answer {
+    if let Fit::Dropped(_) = answer {
         for packet in out.drain(before..) {
             pool.drop_packet(packet);
         }
@@ -193,18 +186,18 @@ fn fit_packet(
         pool.drop_packet(packet);
         let frames = out[before..].iter().map(frames_len).max().unwrap_or(0);
         return match done {
-            Err(reason) => Fit::Unfit(reason),
+            Err(reason) => Fit::Dropped(reason),
             Ok(()) if frames > capabilities.max_segments => {
                 for packet in out.drain(before..) {
                     pool.drop_packet(packet);
                 }
-                Fit::Unfit(Unfit::TooManyFrames)
+                Fit::Dropped(DropReason::TooManyFrames)
             }
-            Ok(()) => Fit::Fits,
+            Ok(()) => Fit::Ready,
         };
     }
     if !capabilities.csum && !checksum::finish(&mut packet) {
-        return unfit(packet, Unfit::Malformed, pool);
+        return dropped(packet, DropReason::Malformed, pool);
     }
     fit_frames(packet, capabilities, pool, out)
 }
@@ -223,19 +216,19 @@ fn fit_frames(
     let frames = frames_len(&packet);
     if frames <= capabilities.max_segments && !(has_large && capabilities.chunks_only) {
         out.push(packet);
-        return Fit::Fits;
+        return Fit::Ready;
     }
     let beyond_head = packet.len().saturating_sub(CHUNK_SIZE - HEADROOM);
     if 1 + beyond_head.div_ceil(CHUNK_SIZE) > capabilities.max_segments {
-        return unfit(packet, Unfit::TooManyFrames, pool);
+        return dropped(packet, DropReason::TooManyFrames, pool);
     }
     let Some(mut copy) = cut(&packet, &[], 0..packet.len(), pool) else {
-        return unfit(packet, Unfit::NoFrames, pool);
+        return dropped(packet, DropReason::NoFrames, pool);
     };
     copy.offload = packet.offload;
     pool.drop_packet(packet);
     out.push(copy);
-    Fit::Fits
+    Fit::Ready
 }
 
 fn frames_len(packet: &Packet) -> usize {
@@ -251,7 +244,7 @@ fn may_fragment(packet: &Packet, layout: Layout) -> bool {
             .is_some_and(|ip| Ipv4::new_unchecked(ip).fragment() & ipv4::DONT_FRAGMENT == 0)
 }
 
-fn unfit(packet: Packet, reason: Unfit, pool: &mut FramePool) -> Fit {
+fn dropped(packet: Packet, reason: DropReason, pool: &mut FramePool) -> Fit {
     pool.drop_packet(packet);
-    Fit::Unfit(reason)
+    Fit::Dropped(reason)
 }

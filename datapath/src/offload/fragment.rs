@@ -9,10 +9,11 @@
 use arrayvec::ArrayVec;
 use vswitch_packet::ipv4::{self, Ipv4};
 
+use super::checksum;
 use super::cut::cut;
 use super::layout::{Family, Layout};
-use super::{Unfit, checksum};
 use crate::buffer::{FramePool, Packet};
+use crate::counters::DropReason;
 
 /// Bytes of the largest IPv4 header, and of what comes before it.
 const HEADER_MAX: usize = 60;
@@ -36,10 +37,10 @@ pub(super) fn fragment(
     mtu: usize,
     pool: &mut FramePool,
     out: &mut Vec<Packet>,
-) -> Result<(), Unfit> {
+) -> Result<(), DropReason> {
     debug_assert_eq!(layout.family, Family::Ipv4);
     if !checksum::finish(packet) || layout.network > LINK_MAX {
-        return Err(Unfit::Malformed);
+        return Err(DropReason::Malformed);
     }
     let packet = &*packet;
     let header = &packet.head()[layout.network..layout.transport];
@@ -47,7 +48,7 @@ pub(super) fn fragment(
     let total = usize::from(view.total_size());
     // Padding of a short frame is behind the IP packet and belongs to no fragment.
     if total < header.len() || layout.network + total > packet.len() {
-        return Err(Unfit::Malformed);
+        return Err(DropReason::Malformed);
     }
     let (first_offset, flags) = (view.fragment_offset(), view.fragment() & !ipv4::OFFSET_MASK);
     let link = &packet.head()[..layout.network];
@@ -73,9 +74,9 @@ pub(super) fn fragment(
                 pool.drop_packet(packet);
             }
             return Err(if size > 0 {
-                Unfit::NoFrames
+                DropReason::NoFrames
             } else {
-                Unfit::Malformed
+                DropReason::Malformed
             });
         };
         let ip = &mut piece.head_mut()[layout.network..];

@@ -7,14 +7,11 @@
 
 mod checksum;
 mod cut;
-mod fit;
+pub mod fit;
 mod fragment;
 mod layout;
 mod segment;
-mod too_big;
-
-pub use fit::{Fit, Unfit, fit};
-pub use too_big::too_big;
+pub mod too_big;
 
 /// The checksum and segmentation state of a packet. Offsets count from its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

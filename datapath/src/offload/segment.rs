@@ -18,8 +18,9 @@ use vswitch_packet::{Protocol, ipv4, ipv6, tcp, udp};
 
 use super::cut::cut;
 use super::layout::{self, Family, Layout};
-use super::{Checksum, Gso, GsoKind, Unfit, checksum};
+use super::{Checksum, Gso, GsoKind, checksum};
 use crate::buffer::{FramePool, Packet};
+use crate::counters::DropReason;
 
 /// Bytes of headers that a super-frame may have: far more than the largest there are (IPv6 with
 /// extension headers behind two tags), and little enough that a segment of MTU 1500 fits a chunk.
@@ -83,12 +84,12 @@ pub(super) fn segment(
     finish: bool,
     pool: &mut FramePool,
     out: &mut Vec<Packet>,
-) -> Result<(), Unfit> {
+) -> Result<(), DropReason> {
     let before = out.len();
     let total = packet.len();
     let step = usize::from(gso.size);
     if total.saturating_sub(headers.size).div_ceil(step) > SEGMENTS_MAX {
-        return Err(Unfit::Malformed);
+        return Err(DropReason::Malformed);
     }
     let template: ArrayVec<u8, HEADERS_MAX> =
         packet.head().iter().take(headers.size).copied().collect();
@@ -99,7 +100,7 @@ pub(super) fn segment(
             for packet in out.drain(before..) {
                 pool.drop_packet(packet);
             }
-            return Err(Unfit::NoFrames);
+            return Err(DropReason::NoFrames);
         };
         let place = Place {
             index: (out.len() - before) as u16,

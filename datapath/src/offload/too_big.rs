@@ -43,7 +43,7 @@ const ICMP_SIZE: usize = icmp::HEADER_SIZE;
 /// the VLAN tags that the packet has now.
 ///
 /// `None` when the packet must not be answered, is no IP packet, or no frame is free.
-pub fn too_big(packet: &Packet, mtu: u32, pool: &mut FramePool) -> Option<Packet> {
+pub fn answer(packet: &Packet, mtu: u32, pool: &mut FramePool) -> Option<Packet> {
     let head = packet.head();
     let layout = layout::read(head)?;
     let addresses = Eth::new_unchecked(head);

@@ -59,8 +59,9 @@ pub trait PortQueue: Send {
     fn rx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) -> RxStatus;
 
     /// Sends `packets` and leaves the vector empty. The caller has made every packet fit
-    /// [`PortQueue::capabilities`]. What cannot be sent is freed and counted.
-    fn tx(&mut self, pool: &mut FramePool, packets: &mut Vec<Packet>);
+    /// [`PortQueue::capabilities`]. What cannot be sent is freed and counted. `now` is the round's
+    /// time, which a capture writes down.
+    fn tx(&mut self, now: Instant, pool: &mut FramePool, packets: &mut Vec<Packet>);
 
     /// What may be handed to `tx`.
     fn capabilities(&self) -> Capabilities;

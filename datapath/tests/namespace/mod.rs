@@ -245,7 +245,7 @@ fn forward(mut ports: [Box<dyn PortQueue>; 2], stop: &OwnedFd, mut hook: Hook) -
                 largest = largest.max(packet.len());
                 hook(packet, &*ports[1 - from], &mut pool, &mut out);
             }
-            ports[1 - from].tx(&mut pool, &mut out);
+            ports[1 - from].tx(now(), &mut pool, &mut out);
         }
         if more {
             continue;

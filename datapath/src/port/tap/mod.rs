@@ -61,7 +61,7 @@ impl PortQueue for TapQueue {
         self.receive(pool, batch)
     }
 
-    fn tx(&mut self, pool: &mut FramePool, packets: &mut Vec<Packet>) {
+    fn tx(&mut self, _now: Instant, pool: &mut FramePool, packets: &mut Vec<Packet>) {
         self.transmit(pool, packets);
     }
 
