@@ -8,6 +8,7 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use vswitch_datapath::buffer::{FramePool, HEADROOM, Packet, Segment, SharedFrames};
 use vswitch_datapath::counters::DropReason;
+use vswitch_datapath::offload::fit::{Fit, fit};
 use vswitch_datapath::offload::{Capabilities, Checksum, Gso, GsoKind, Offload, too_big};
 use vswitch_datapath::port::PortIndex;
 use vswitch_packet::build::Builder;
