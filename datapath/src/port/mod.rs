@@ -6,6 +6,7 @@
 //!
 //! A port touches neither keys nor tables nor other ports.
 
+pub mod afxdp;
 pub mod packet;
 mod spill;
 pub mod tap;

@@ -200,9 +200,19 @@ impl Forwarder {
 
     /// Forwards what `hook` makes of each packet.
     pub(crate) fn with_hook(ports: [Box<dyn PortQueue>; 2], hook: Hook) -> Self {
+        let frames = SharedFrames::new(2048, 256).expect("memory");
+        Self::with_frames(frames, ports, hook)
+    }
+
+    /// As [`Forwarder::with_hook`], for ports that were opened with some of `frames`.
+    pub(crate) fn with_frames(
+        frames: Arc<SharedFrames>,
+        ports: [Box<dyn PortQueue>; 2],
+        hook: Hook,
+    ) -> Self {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).expect("eventfd"));
         let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || forward(ports, &stopped, hook));
+        let thread = thread::spawn(move || forward(&frames, ports, &stopped, hook));
         Self {
             stop,
             thread: Some(thread),
@@ -230,10 +240,13 @@ impl Drop for Forwarder {
     }
 }
 
-fn forward(mut ports: [Box<dyn PortQueue>; 2], stop: &OwnedFd, mut hook: Hook) -> Seen {
-    const FRAMES: (usize, usize) = (2048, 256);
-    let shared = SharedFrames::new(FRAMES.0 as u32, FRAMES.1 as u32).expect("memory");
-    let mut pool = FramePool::new(Arc::clone(&shared));
+fn forward(
+    frames: &Arc<SharedFrames>,
+    mut ports: [Box<dyn PortQueue>; 2],
+    stop: &OwnedFd,
+    mut hook: Hook,
+) -> Seen {
+    let mut pool = FramePool::new(Arc::clone(frames));
     let mut batch = Batch::new();
     let mut out = Vec::new();
     let mut largest = 0;
@@ -261,11 +274,16 @@ fn forward(mut ports: [Box<dyn PortQueue>; 2], stop: &OwnedFd, mut hook: Hook) -
             break;
         }
     }
+    for port in &mut ports {
+        port.refresh_counters();
+    }
     let counters = [*ports[0].counters(), *ports[1].counters()];
     for port in ports {
         port.close(&mut pool);
     }
     pool.drain();
-    assert_eq!(shared.free_len(), FRAMES, "frames were lost");
+    let (chunks, larges) = frames.region().len();
+    let all = (chunks as usize, larges as usize);
+    assert_eq!(frames.free_len(), all, "frames were lost");
     Seen { counters, largest }
 }

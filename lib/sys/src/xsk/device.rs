@@ -27,12 +27,23 @@ struct Channels {
     combined: u32,
 }
 
-/// `struct ethtool_drvinfo`, of which only the name matters here.
+/// `struct ethtool_drvinfo`, of which name and bus matter here.
 #[repr(C)]
 struct DriverInfo {
     cmd: u32,
     driver: [u8; 32],
-    rest: [u8; 160],
+    versions: [u8; 64],
+    bus: [u8; 32],
+    rest: [u8; 64],
+}
+
+/// A device's driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// Its name, such as `veth`.
+    pub name: String,
+    /// There is hardware behind it, or a virtual machine's idea of hardware.
+    pub hardware: bool,
 }
 
 fn ethtool<T>(ifindex: u32, data: &mut T) -> io::Result<()> {
@@ -65,19 +76,31 @@ fn ethtool<T>(ifindex: u32, data: &mut T) -> io::Result<()> {
     }
 }
 
-/// The name of the device's driver, such as `veth`.
+/// Asks for the device's driver.
 ///
 /// # Errors
 /// `ENODEV` when there is no such device, `EOPNOTSUPP` when it does not say.
-pub fn driver(ifindex: u32) -> io::Result<String> {
+pub fn driver(ifindex: u32) -> io::Result<Driver> {
     let mut info = DriverInfo {
         cmd: ETHTOOL_GDRVINFO,
         driver: [0; 32],
-        rest: [0; 160],
+        versions: [0; 64],
+        bus: [0; 32],
+        rest: [0; 64],
     };
     ethtool(ifindex, &mut info)?;
-    let end = info.driver.iter().position(|&b| b == 0).unwrap_or(32);
-    Ok(String::from_utf8_lossy(&info.driver[..end]).into_owned())
+    let bus = text(&info.bus);
+    Ok(Driver {
+        name: text(&info.driver),
+        // Software devices say nothing here, or one of these words in its place.
+        hardware: !["", "N/A", "tap", "tun"].contains(&bus.as_str()),
+    })
+}
+
+/// The text before the first zero.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 /// How many receive queues the device uses: one AF_XDP socket each.

@@ -1,11 +1,12 @@
 //! The privileged half: sockets, map, program and attachment for one device.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
-use super::device::{XdpFeatures, driver, rx_queue_len, xdp_features};
+use super::device::{Driver, XdpFeatures, driver, rx_queue_len, xdp_features};
 use crate::bpf::{Attach, Link, LoadError, XdpMode, XskMap, programs};
 
 /// What a socket may have in flight, in the kernel's measure of some 1 KiB a small packet. The
@@ -21,6 +22,16 @@ pub enum Mode {
     Native,
     /// XDP in the kernel's stack; the kernel copies.
     Generic,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ZeroCopy => "zerocopy",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
 }
 
 /// All that the unprivileged half needs.
@@ -48,8 +59,11 @@ pub struct Prepared {
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// The mode asked for is not to be had on the device.
-    #[error("mode {0:?} was asked for, but {1}")]
+    #[error("AF_XDP in mode {0} was asked for, but {1}")]
     Mode(Mode, String),
+    /// No mode is to be had.
+    #[error("AF_XDP is not possible: {0}")]
+    None(String),
     /// More or fewer sockets than the device has queues.
     #[error("{asked} queues were asked for, but the device has {has}; set them with ethtool -L")]
     Queues {
@@ -128,7 +142,10 @@ pub fn prepare(
 
     // Kernels before 6.3 do not tell; the attachment will.
     let features = xdp_features(ifindex).ok();
-    let driver = driver(ifindex).unwrap_or_else(|_| "unknown".to_owned());
+    let driver = driver(ifindex).unwrap_or_else(|_| Driver {
+        name: "unknown".to_owned(),
+        hardware: false,
+    });
     let (mode, reason) = choose(mode, features, &driver)?;
     let place = match mode {
         Mode::ZeroCopy | Mode::Native => XdpMode::Native,
@@ -155,21 +172,22 @@ pub fn prepare(
 fn choose(
     asked: Option<Mode>,
     features: Option<XdpFeatures>,
-    driver: &str,
+    Driver { name, hardware }: &Driver,
 ) -> Result<(Mode, String), PrepareError> {
     // Before kernel 6.3 native XDP is tried without being announced, and zero-copy is not.
     let known = features.unwrap_or(XdpFeatures {
         native: true,
         ..XdpFeatures::default()
     });
-    let no_zero_copy = format!("driver {driver} offers no zero-copy AF_XDP");
-    let no_native = format!("driver {driver} runs no XDP programs");
-    // In the kernel's stack a veth's frames may be super-frames of the peer's TCP or UDP, which
-    // reach a socket without the size that they are to be cut to.
-    let no_generic = (driver == "veth").then(|| {
-        "a veth's peer sends super-frames, which generic mode delivers without their segment \
-         size; use native mode, or a packet port"
-            .to_owned()
+    let no_zero_copy = format!("driver {name} offers no zero-copy AF_XDP");
+    let no_native = format!("driver {name} runs no XDP programs");
+    // The kernel ends aggregation on receive (GRO, LRO) when a program is attached, but a virtual
+    // device hands on what another stack has sent.
+    let no_generic = (!hardware).then(|| {
+        format!(
+            "driver {name} is a virtual device's, which may bring super-frames, and generic mode \
+             delivers those without their segment size; use native mode or a packet port"
+        )
     });
     match asked {
         Some(Mode::ZeroCopy) if !known.zero_copy => {
@@ -182,12 +200,12 @@ fn choose(
         Some(mode) => Ok((mode, "asked for".to_owned())),
         None if known.native && known.zero_copy => Ok((
             Mode::ZeroCopy,
-            format!("driver {driver} offers zero-copy AF_XDP"),
+            format!("driver {name} offers zero-copy AF_XDP"),
         )),
         None if known.native => Ok((Mode::Native, no_zero_copy)),
         None => match no_generic {
             None => Ok((Mode::Generic, no_native)),
-            Some(why) => Err(PrepareError::Mode(Mode::Generic, why)),
+            Some(why) => Err(PrepareError::None(why)),
         },
     }
 }
@@ -220,29 +238,38 @@ mod tests {
         })
     }
 
+    fn driver(name: &str) -> Driver {
+        Driver {
+            name: name.to_owned(),
+            hardware: name != "veth",
+        }
+    }
+
     #[test]
     fn the_best_mode_is_chosen_and_explained() {
-        let best = |features, driver| choose(None, features, driver).expect("a mode");
+        let best = |features, name| choose(None, features, &driver(name)).expect("a mode");
         assert_eq!(best(features(true, true), "mlx5_core").0, Mode::ZeroCopy);
         let (mode, reason) = best(features(true, false), "veth");
         assert_eq!(mode, Mode::Native);
         assert_eq!(reason, "driver veth offers no zero-copy AF_XDP");
-        assert_eq!(best(features(false, false), "dummy").0, Mode::Generic);
-        assert_eq!(best(None, "old").0, Mode::Native);
+        assert_eq!(best(features(false, false), "e1000").0, Mode::Generic);
+        assert_eq!(best(None, "e1000").0, Mode::Native);
     }
 
     #[test]
     fn a_mode_that_loses_packets_or_is_not_there_is_refused() {
-        let refused = |mode, features, driver| {
-            choose(Some(mode), features, driver)
+        let refused = |mode, features, name| {
+            choose(mode, features, &driver(name))
                 .expect_err("refused")
                 .to_string()
         };
-        let why = refused(Mode::Generic, features(true, false), "veth");
+        let why = refused(Some(Mode::Generic), features(true, false), "veth");
         assert!(why.contains("super-frames"), "{why}");
-        let why = refused(Mode::ZeroCopy, features(true, false), "veth");
+        let why = refused(None, features(false, false), "veth");
+        assert!(why.contains("super-frames"), "{why}");
+        let why = refused(Some(Mode::ZeroCopy), features(true, false), "veth");
         assert!(why.contains("zero-copy"), "{why}");
-        let why = refused(Mode::Native, features(false, false), "dummy");
+        let why = refused(Some(Mode::Native), features(false, false), "e1000");
         assert!(why.contains("no XDP"), "{why}");
     }
 }

@@ -100,7 +100,7 @@ fn hint(error: &io::Error) -> &'static str {
         Some(Errno::NOBUFS) => "; raise the memlock limit (RLIMIT_MEMLOCK) to the size of the UMEM",
         Some(Errno::NOMEM) => "; use fewer frames or smaller rings",
         Some(Errno::NODEV) => "; the device is gone or in another namespace than the socket",
-        Some(Errno::INVAL) => "; the device has no such queue, or the socket was used before",
+        Some(Errno::INVAL) => "; the device has no such queue, or a socket of ours has the queue",
         _ => "",
     }
 }
