@@ -4,9 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vswitch_rpc::Refusal;
 use vswitch_rpc::envelope::BadResponse;
 use vswitch_rpc::frame::TooLong;
+use vswitch_rpc::{Code, Refusal};
+
+/// How many names a refusal lists: all keys and port types there are, not a thousand ports.
+const ALLOWED_LEN: usize = 24;
 
 /// Why a command line did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +77,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The lines for standard error.
+    /// What goes to standard error: one line, except for clap's usage errors.
     pub fn report(&self) -> String {
         if let Self::Usage(error) = self {
             let text = error.to_string();
@@ -84,34 +87,60 @@ impl Failure {
                 None => text,
             };
         }
-        let mut text = format!("vsctl: {self}\n");
-        if let Self::Refused(refusal) = self {
-            if !refusal.data.allowed.is_empty() {
-                text += &format!("  allowed: {}\n", refusal.data.allowed.join(", "));
-            }
-            if let Some(hint) = &refusal.data.hint {
-                text += &format!("  {hint}\n");
-            }
-        }
-        text
+        let advice = match self {
+            Self::Refused(refusal) => advise(refusal),
+            _ => String::new(),
+        };
+        format!("vsctl: {self}{advice}\n")
     }
+}
+
+/// What would have been possible and what to do, to follow the sentence on its line: a script's
+/// log keeps together what belongs together.
+fn advise(refusal: &Refusal) -> String {
+    let mut text = String::new();
+    let allowed = &refusal.data.allowed;
+    if !allowed.is_empty() {
+        let word = if refusal.code == Code::NotFound {
+            "there is"
+        } else {
+            "allowed"
+        };
+        let shown = allowed.get(..ALLOWED_LEN).unwrap_or(allowed);
+        text += &format!("; {word}: {}", shown.join(", "));
+        if shown.len() < allowed.len() {
+            text += &format!(" and {} more", allowed.len() - shown.len());
+        }
+    }
+    if let Some(hint) = &refusal.data.hint {
+        text += &format!("; {hint}");
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vswitch_rpc::Code;
 
     #[test]
-    fn a_refusal_comes_with_what_is_allowed_and_what_to_do() {
-        let refusal = Refusal::new(Code::Refused, "port sw1 has no setting colour")
+    fn a_refusal_is_one_line_with_what_is_allowed_and_what_to_do() {
+        let refusal = Refusal::new(Code::Refused, "a port has no setting colour")
             .allowed(["tag", "trunks"])
             .hint("vsctl get-port br0 sw1 shows the settings");
         assert_eq!(
             Failure::Refused(refusal).report(),
-            "vsctl: port sw1 has no setting colour\n  allowed: tag, trunks\n  \
+            "vsctl: a port has no setting colour; allowed: tag, trunks; \
              vsctl get-port br0 sw1 shows the settings\n"
         );
+    }
+
+    #[test]
+    fn a_thousand_names_are_not_listed() {
+        let names = (0..1000).map(|number| format!("p{number}"));
+        let refusal = Refusal::new(Code::NotFound, "bridge br0 has no port x").allowed(names);
+        let report = Failure::Refused(refusal).report();
+        assert!(report.starts_with("vsctl: bridge br0 has no port x; there is: p0, p1, "));
+        assert!(report.ends_with("p23 and 976 more\n"), "{report}");
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn a_refusal_goes_to_standard_error_with_status_1() {
     let (_, output) = server.ask(&["set-port", "br0", "sw1", "colour=red"]);
     assert_eq!(
         err(&output),
-        "vsctl: a port has no setting colour\n  allowed: tag, trunks\n"
+        "vsctl: a port has no setting colour; allowed: tag, trunks\n"
     );
     assert_eq!((out(&output), output.status.code()), ("", Some(1)));
 }
