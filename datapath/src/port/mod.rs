@@ -7,6 +7,8 @@
 //! A port touches neither keys nor tables nor other ports.
 
 pub mod afxdp;
+pub mod memory;
+pub mod null;
 pub mod packet;
 mod spill;
 pub mod tap;
