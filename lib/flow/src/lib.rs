@@ -11,6 +11,7 @@ pub mod field;
 pub mod key;
 pub mod matches;
 pub mod sparse;
+pub mod text;
 
 pub use action::{Action, OfPort};
 pub use field::{Field, FieldInfo};

@@ -1,0 +1,293 @@
+//! How single values are spelled, both ways: one pair of arms for each [`Format`].
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::PortNames;
+use crate::action::OfPort;
+use crate::field::{FieldInfo, Format};
+
+/// TCP flags by bit, lowest first (RFC 9293 §3.1, and NS of RFC 3540).
+const TCP_FLAGS: [&str; 9] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns"];
+/// All bits of `tcp_flags`.
+const TCP_FLAGS_MASK: u128 = 0xfff;
+
+/// Names of fragment kinds with the value and mask they stand for.
+const FRAGS: [(&str, u128, u128); 5] = [
+    ("no", 0, 3),
+    ("yes", 1, 1),
+    ("first", 1, 3),
+    ("later", 2, 2),
+    ("not_later", 0, 2),
+];
+
+/// Ports with names, in the order of their numbers.
+const PORTS: [(&str, OfPort); 8] = [
+    ("IN_PORT", OfPort::IN_PORT),
+    ("TABLE", OfPort::TABLE),
+    ("NORMAL", OfPort::NORMAL),
+    ("FLOOD", OfPort::FLOOD),
+    ("ALL", OfPort::ALL),
+    ("CONTROLLER", OfPort::CONTROLLER),
+    ("LOCAL", OfPort::LOCAL),
+    ("ANY", OfPort::ANY),
+];
+
+/// A decimal number, or a hexadecimal one after `0x`.
+pub(super) fn number(text: &str) -> Option<u128> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        // The standard parser would take a sign.
+        Some(hex) if hex.starts_with('+') => None,
+        Some(hex) => u128::from_str_radix(hex, 16).ok(),
+        None if text.starts_with('+') => None,
+        None => text.parse().ok(),
+    }
+}
+
+fn mac(text: &str) -> Option<u128> {
+    let mut value = 0;
+    let mut len = 0;
+    for part in text.split(':') {
+        if part.is_empty() || part.len() > 2 || part.starts_with('+') {
+            return None;
+        }
+        value = value << 8 | u128::from(u8::from_str_radix(part, 16).ok()?);
+        len += 1;
+        if len > 6 {
+            return None;
+        }
+    }
+    (len == 6).then_some(value)
+}
+
+/// A reserved port's name, a number, or the name of a port that `names` knows. The 16-bit numbers
+/// that OpenFlow 1.0 has for reserved ports mean these.
+pub(super) fn port(text: &str, names: PortNames<'_>) -> Option<OfPort> {
+    let reserved = PORTS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(text));
+    if let Some((_, port)) = reserved {
+        return Some(*port);
+    }
+    match number(text) {
+        Some(number) => match u32::try_from(number).ok()? {
+            short @ 0xfff8..=0xffff => Some(OfPort(short | 0xffff_0000)),
+            number => Some(OfPort(number)),
+        },
+        None => names(text),
+    }
+}
+
+pub(super) fn print_port(port: OfPort, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match PORTS.iter().find(|(_, reserved)| *reserved == port) {
+        Some((name, _)) => f.write_str(name),
+        None => write!(f, "{}", port.0),
+    }
+}
+
+fn tcp_flags(text: &str) -> Option<(u128, u128)> {
+    let flag = |name: &str| -> Option<u128> {
+        if let Some(bit) = TCP_FLAGS.iter().position(|flag| *flag == name) {
+            return Some(1 << bit);
+        }
+        let hex = name.strip_prefix('[')?.strip_suffix(']')?;
+        let bits = u128::from_str_radix(hex, 16).ok()?;
+        (bits != 0 && bits & !TCP_FLAGS_MASK == 0).then_some(bits)
+    };
+    if !text.starts_with(['+', '-']) {
+        let mut value = 0;
+        for name in text.split('|') {
+            value |= flag(name)?;
+        }
+        return Some((value, TCP_FLAGS_MASK));
+    }
+    let (mut value, mut mask) = (0, 0);
+    let mut rest = text;
+    while let Some(sign) = rest.chars().next() {
+        let named = rest.get(1..)?;
+        let end = named.find(['+', '-']).unwrap_or(named.len());
+        let (name, after) = named.split_at_checked(end)?;
+        let bits = flag(name)?;
+        if mask & bits != 0 {
+            return None;
+        }
+        mask |= bits;
+        if sign == '+' {
+            value |= bits;
+        }
+        rest = after;
+    }
+    Some((value, mask))
+}
+
+fn print_tcp_flags(value: u128, mask: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let name = |bit: usize, f: &mut fmt::Formatter<'_>| match TCP_FLAGS.get(bit) {
+        Some(name) => f.write_str(name),
+        None => write!(f, "[{:x}]", 1 << bit),
+    };
+    let bits = |of: u128| (0..12).filter(move |bit| of >> bit & 1 == 1);
+    if mask != TCP_FLAGS_MASK {
+        for bit in bits(mask) {
+            f.write_str(if value >> bit & 1 == 1 { "+" } else { "-" })?;
+            name(bit, f)?;
+        }
+        return Ok(());
+    }
+    if value == 0 {
+        return f.write_str("0");
+    }
+    for (index, bit) in bits(value).enumerate() {
+        f.write_str(if index == 0 { "" } else { "|" })?;
+        name(bit, f)?;
+    }
+    Ok(())
+}
+
+/// What a person may write for a value of this field.
+pub(super) fn allowed(row: &FieldInfo) -> String {
+    let what = match row.format {
+        Format::Decimal | Format::Hex => {
+            format!("a number up to {}", spell_max(row.max()))
+        }
+        Format::Mac => "an Ethernet address such as 02:00:00:00:00:01".to_owned(),
+        Format::Ipv4 => "an IPv4 address such as 10.0.0.1".to_owned(),
+        Format::Ipv6 => "an IPv6 address such as fd00::1".to_owned(),
+        Format::Port => "a port number, LOCAL, or a port's name".to_owned(),
+        Format::Frag => "no, yes, first, later or not_later".to_owned(),
+        Format::TcpFlags => "flags such as syn|ack, or +syn-ack, or a number".to_owned(),
+    };
+    let mask = match row.format {
+        _ if !row.maskable => "",
+        Format::Ipv4 | Format::Ipv6 => ", with /prefix or /mask",
+        Format::Frag => "",
+        _ => ", with /mask",
+    };
+    what + mask
+}
+
+fn spell_max(max: u128) -> String {
+    if max > 0xffff {
+        format!("{max:#x}")
+    } else {
+        max.to_string()
+    }
+}
+
+/// Why a value could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// Not of the field's kind, or too large.
+    Value,
+    /// A mask where none may be.
+    Mask,
+}
+
+/// Reads `value` or `value/mask` of a field. A value without mask has all bits set in it.
+pub(super) fn parse(
+    row: &FieldInfo,
+    text: &str,
+    names: PortNames<'_>,
+) -> Result<(u128, u128), Bad> {
+    if row.format == Format::TcpFlags
+        && let Some(flags) = tcp_flags(text)
+    {
+        return Ok(flags);
+    }
+    if let Some((_, value, mask)) = FRAGS.iter().find(|(name, ..)| *name == text)
+        && row.format == Format::Frag
+    {
+        return Ok((*value, *mask));
+    }
+    let (value, mask) = match text.split_once('/') {
+        Some((value, mask)) => (value, Some(mask)),
+        None => (text, None),
+    };
+    let one = |text: &str| -> Option<u128> {
+        let value = match row.format {
+            Format::Decimal | Format::Hex | Format::Frag | Format::TcpFlags => number(text)?,
+            Format::Mac => mac(text)?,
+            Format::Ipv4 => u128::from(u32::from(text.parse::<Ipv4Addr>().ok()?)),
+            Format::Ipv6 => u128::from(text.parse::<Ipv6Addr>().ok()?),
+            Format::Port => u128::from(port(text, names)?.0),
+        };
+        (value <= row.max()).then_some(value)
+    };
+    let value = one(value).ok_or(Bad::Value)?;
+    let Some(mask) = mask else {
+        return Ok((value, row.max()));
+    };
+    if !row.maskable {
+        return Err(Bad::Mask);
+    }
+    let mask = match row.format {
+        Format::Ipv4 | Format::Ipv6 => match mask.parse::<u8>() {
+            Ok(len) => prefix(row, len).ok_or(Bad::Value)?,
+            Err(_) => one(mask).ok_or(Bad::Value)?,
+        },
+        _ => one(mask).ok_or(Bad::Value)?,
+    };
+    Ok((value & mask, mask))
+}
+
+/// The mask with the first `len` bits set.
+fn prefix(row: &FieldInfo, len: u8) -> Option<u128> {
+    let rest = row.bits.checked_sub(len)?;
+    Some(row.max() & u128::MAX.checked_shl(u32::from(rest)).unwrap_or(0))
+}
+
+/// The length of the prefix that `mask` is, if it is one.
+fn prefix_len(row: &FieldInfo, mask: u128) -> Option<u8> {
+    let len = mask.count_ones() as u8;
+    (prefix(row, len)? == mask).then_some(len)
+}
+
+/// Prints a value under its mask so that [`parse`] gives both again.
+pub(super) fn print(
+    row: &FieldInfo,
+    value: u128,
+    mask: u128,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let whole = mask == row.max();
+    match row.format {
+        Format::TcpFlags => return print_tcp_flags(value, mask, f),
+        Format::Frag => {
+            let kind = (value & mask, mask);
+            return match FRAGS.iter().find(|(_, v, m)| (*v, *m) == kind) {
+                Some((name, ..)) => f.write_str(name),
+                None => write!(f, "{value:#x}/{mask:#x}"),
+            };
+        }
+        Format::Port if whole => return print_port(OfPort(value as u32), f),
+        Format::Decimal if whole => return write!(f, "{value}"),
+        // Open vSwitch shows all four digits of a type and a tag.
+        Format::Hex if whole && row.bits == 16 => return write!(f, "0x{value:04x}"),
+        Format::Hex if whole => return write!(f, "{value:#x}"),
+        Format::Decimal | Format::Hex | Format::Port => {
+            return write!(f, "{value:#x}/{mask:#x}");
+        }
+        Format::Mac | Format::Ipv4 | Format::Ipv6 => address(row, value, f)?,
+    }
+    if whole {
+        return Ok(());
+    }
+    match prefix_len(row, mask) {
+        Some(len) if row.format != Format::Mac => write!(f, "/{len}"),
+        _ => {
+            f.write_str("/")?;
+            address(row, mask, f)
+        }
+    }
+}
+
+/// Prints an address, or a mask in the spelling of one.
+pub(super) fn address(row: &FieldInfo, value: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match row.format {
+        Format::Ipv4 => write!(f, "{}", Ipv4Addr::from(value as u32)),
+        Format::Ipv6 => write!(f, "{}", Ipv6Addr::from(value)),
+        _ => {
+            let [_, _, a, b, c, d, e, g] = (value as u64).to_be_bytes();
+            write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        }
+    }
+}
