@@ -91,7 +91,9 @@ impl Failure {
             Self::Refused(refusal) => advise(refusal),
             _ => String::new(),
         };
-        format!("vsctl: {self}{advice}\n")
+        // One line whatever names are in it, and nothing that a terminal would obey.
+        let line = format!("vsctl: {self}{advice}").replace(char::is_control, "\u{fffd}");
+        line + "\n"
     }
 }
 
@@ -131,6 +133,15 @@ mod tests {
             Failure::Refused(refusal).report(),
             "vsctl: a port has no setting colour; allowed: tag, trunks; \
              vsctl get-port br0 sw1 shows the settings\n"
+        );
+    }
+
+    #[test]
+    fn a_name_with_control_characters_stays_on_its_line() {
+        let refusal = Refusal::new(Code::NotFound, "there is no bridge a\n\u{1b}[2J");
+        assert_eq!(
+            Failure::Refused(refusal).report(),
+            "vsctl: there is no bridge a\u{fffd}\u{fffd}[2J\n"
         );
     }
 

@@ -94,12 +94,13 @@ fn render(
     command: &Command,
     globals: &Globals,
     typed: &Typed<'_>,
-    reply: serde_json::Value,
+    mut reply: serde_json::Value,
 ) -> Result<Vec<u8>, Failure> {
     let terminal = io::stdout().is_terminal();
     if globals.json {
         return Ok(output::json(&reply, terminal));
     }
+    output::defuse(&mut reply);
     let mut page = Page::new(terminal && output::colours_wanted());
     (command.print)(typed, reply, &mut page).map_err(Failure::from)?;
     Ok(page.into_bytes())

@@ -87,6 +87,19 @@ pub fn json(reply: &Value, for_eyes: bool) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// Replaces control characters in the texts of a reply. Whoever owns a container may rename its
+/// device to an escape sequence, and `show` would hand that to the terminal of whoever looks.
+pub fn defuse(reply: &mut Value) {
+    match reply {
+        Value::String(text) if text.contains(char::is_control) => {
+            *text = text.replace(char::is_control, "\u{fffd}");
+        }
+        Value::Array(items) => items.iter_mut().for_each(defuse),
+        Value::Object(members) => members.values_mut().for_each(defuse),
+        _ => {}
+    }
+}
+
 /// What a printing function makes of a reply, for tests.
 #[cfg(test)]
 pub(crate) fn page_of(print: impl FnOnce(&mut Page)) -> String {
@@ -117,5 +130,14 @@ mod tests {
                 .count()
                 > 1
         );
+    }
+
+    #[test]
+    fn a_device_named_like_an_escape_sequence_does_not_reach_the_terminal() {
+        let mut reply = serde_json::json!([{"detail": {"device": "\u{1b}[2Jéth0\u{9b}"}, "n": 1}]);
+        defuse(&mut reply);
+        let expected =
+            serde_json::json!([{"detail": {"device": "\u{fffd}[2Jéth0\u{fffd}"}, "n": 1}]);
+        assert_eq!(reply, expected);
     }
 }

@@ -35,7 +35,8 @@ pub struct Removed {
     pub removed: u64,
 }
 
-/// Shuts both processes down and gives every device back. The answer comes before the end does.
+/// `shutdown`: ends both processes and gives every device back. The answer comes when the devices
+/// are back; the connection stays open until `vswitchd` has ended, which is how a caller sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {}
