@@ -67,8 +67,13 @@ pub struct Switch {
 impl Switch {
     /// Starts both processes and waits until they answer.
     pub fn start() -> Result<Self> {
+        Self::start_from(binaries()?)
+    }
+
+    /// The same with the programs of a certain directory.
+    pub fn start_from(binaries: PathBuf) -> Result<Self> {
         let mut switch = Self {
-            binaries: binaries()?,
+            binaries,
             rundir: TempDir::with_prefix_in("vswitch-", "/run")?,
             control: None,
         };

@@ -79,7 +79,11 @@ pub struct Topology {
 impl Topology {
     /// A running switch with one bridge that forwards, without ports.
     pub fn new(mtu: u32) -> Result<Self> {
-        let switch = Switch::start()?;
+        Self::on(Switch::start()?, mtu)
+    }
+
+    /// The same on a switch that runs already.
+    pub fn on(switch: Switch, mtu: u32) -> Result<Self> {
         let bridge = "br0".to_owned();
         switch.vsctl(&["add-br", &bridge])?;
         Ok(Self {

@@ -160,6 +160,44 @@ fn receive(listener: &TcpListener, size: u64) -> Result<()> {
     Ok(())
 }
 
+/// Sends over one TCP connection for a time and counts at the receiver: content is not looked at,
+/// so that the path is measured and not the check.
+pub fn tcp_rate(
+    from: &Namespace,
+    to: &Namespace,
+    address: IpAddr,
+    time: Duration,
+) -> Result<Transfer> {
+    let (listener, target) = listen(to, address)?;
+    let receiver = to.spawn(move || {
+        let mut stream = accept(&listener)?;
+        let mut block = vec![0; BLOCK];
+        let begin = Instant::now();
+        let mut size = 0;
+        loop {
+            match stream.read(&mut block)? {
+                0 => break,
+                length => size += length as u64,
+            }
+        }
+        Ok(Transfer {
+            size,
+            took: begin.elapsed(),
+        })
+    })?;
+    let sent = from.run(|| {
+        let mut stream = connect(target)?;
+        let block = vec![0x5a; BLOCK];
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            stream.write_all(&block).context("sending stopped")?;
+        }
+        Ok(())
+    });
+    let received = receiver.join().expect("the receiver does not panic");
+    sent.and(received)
+}
+
 /// Sends one datagram of every size to an echo at `address` (one of `to`'s) and compares what comes
 /// back. None may be lost: only one is on its way at a time.
 pub fn udp_echo(from: &Namespace, to: &Namespace, address: IpAddr, sizes: &[usize]) -> Result<()> {

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 const DOORS: &[(&str, &[&str], &str)] = &[
     (
         "buffer",
-        &["offload", "port", "extract"],
+        &["offload", "extract"],
         "memory of packets, and the plain values a packet carries along",
     ),
     (
@@ -64,12 +64,12 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "fdb",
-        &["counters"],
+        &["tick", "counters"],
         "remembered state: knows no packets and no ports",
     ),
     (
         "conntrack",
-        &["counters"],
+        &["tick", "counters"],
         "remembered state: knows no packets and no ports",
     ),
     (
@@ -77,12 +77,16 @@ const DOORS: &[(&str, &[&str], &str)] = &[
         &["buffer", "counters"],
         "headers of tunnels and the next hop of the underlay",
     ),
+    ("tick", &[], "the switch's time as a value"),
     (
         "counters",
         &[],
         "numbers and reasons: everyone names it, it names nobody",
     ),
 ];
+
+/// Plain values that every room may name, though they are defined in one.
+const VALUES: &[&str] = &["port::PortIndex", "port::PortCounters"];
 
 /// Rooms that drive the others and so may name all of them.
 const DRIVERS: &[&str] = &["worker", "control", "trace", "main", "lib"];
@@ -188,12 +192,20 @@ fn named_rooms(text: &str) -> Vec<(usize, String)> {
                 rest = group(inside, &mut group_depth, &mut |name| {
                     found.push((number + 1, name));
                 });
+            } else if VALUES.iter().any(|value| starts_with_path(after, value)) {
+                continue;
             } else if let Some(name) = leading_name(after) {
                 found.push((number + 1, name));
             }
         }
     }
     found
+}
+
+/// Whether `text` begins with `path` and the last name ends there.
+fn starts_with_path(text: &str, path: &str) -> bool {
+    text.strip_prefix(path)
+        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// Reads on inside `use crate::{…}` and reports the names at its first level; returns what
@@ -246,6 +258,7 @@ mod tests {
                     use crate::{\n    cache::{Emc, deep::Thing},\n    fdb,\n};\n\
                     fn f() { crate::pipeline::go(); } // crate::worker in a comment\n\
                     use vswitch_crate::other;\n\
+                    use crate::port::PortIndex;\n\
                     use crate::{action, tunnel::Vxlan};\n\
                     #[cfg(test)]\nmod tests { use crate::worker; }\n";
         let names: Vec<_> = named_rooms(text).into_iter().map(|n| n.1).collect();

@@ -9,6 +9,15 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::steps::note;
 
+/// What runs in a sandbox use besides the switch, with the Debian package of each.
+pub(crate) const SANDBOX_PROGRAMS: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("ping", "iputils-ping"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+];
+
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,0 +1,98 @@
+//! `cargo xtask test`: the proofs, rung by rung, cheapest first.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::steps::Steps;
+use crate::tools;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask test                       every rung\n  cargo xtask test unit prop             two of them\n  sudo -E cargo xtask test system -- matrix/1500/tap\n                                         the trials whose name contains a text"
+)]
+pub(crate) struct Arguments {
+    /// Which rungs to climb; all when none is named
+    #[arg(value_enum)]
+    rungs: Vec<Rung>,
+
+    /// Passed on to the test programs
+    #[arg(last = true)]
+    pass: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rung {
+    /// Beside the code: real bytes, no privilege
+    Unit,
+    /// Random tables and packets against laws and oracles
+    Prop,
+    /// Whole switches in one thread under a test's clock
+    Sim,
+    /// What vsctl prints, line by line (root)
+    Cli,
+    /// Real processes, devices and traffic between namespaces (root)
+    System,
+}
+
+impl Rung {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Prop => "prop",
+            Self::Sim => "sim",
+            Self::Cli => "cli",
+            Self::System => "system",
+        }
+    }
+
+    fn needs_root(self) -> bool {
+        matches!(self, Self::Cli | Self::System)
+    }
+
+    /// The arguments of `cargo test` for each part of the rung.
+    fn parts(self) -> Vec<Vec<&'static str>> {
+        let package = ["-p", "vswitch-tests"];
+        match self {
+            Self::Unit => vec![
+                vec!["--workspace", "--exclude", "vswitch-tests", "--tests"],
+                [&package[..], &["--lib"]].concat(),
+                vec!["--workspace", "--doc"],
+            ],
+            other => vec![[&package[..], &["--test", other.name()]].concat()],
+        }
+    }
+}
+
+/// Climbs the named rungs, or all, and fails if one fails.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let chosen: Vec<Rung> = Rung::value_variants()
+        .iter()
+        .copied()
+        .filter(|rung| arguments.rungs.is_empty() || arguments.rungs.contains(rung))
+        .collect();
+    let mut steps = Steps::new();
+    if tools::is_root() && chosen.iter().any(|rung| rung.needs_root()) {
+        tools::debian_programs(tools::SANDBOX_PROGRAMS)?;
+    }
+    for rung in chosen {
+        if rung.needs_root() && !tools::is_root() {
+            steps.skip(
+                rung.name(),
+                "makes network namespaces and devices, which needs root: run it with `sudo -E`",
+            );
+            continue;
+        }
+        steps.run(rung.name(), || {
+            for part in rung.parts() {
+                let mut cargo = tools::cargo();
+                cargo.arg("test").args(part);
+                if !arguments.pass.is_empty() {
+                    cargo.arg("--").args(&arguments.pass);
+                }
+                tools::run(&mut cargo)?;
+            }
+            Ok(())
+        });
+    }
+    steps.finish()
+}
