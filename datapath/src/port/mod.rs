@@ -10,6 +10,7 @@ pub mod afxdp;
 pub mod memory;
 pub mod null;
 pub mod packet;
+pub mod pcap;
 mod spill;
 pub mod tap;
 mod vnet_hdr;
