@@ -7,10 +7,12 @@ pub mod offload;
 pub mod port;
 
 // Steps, in order; they never call each other.
+pub mod action;
 pub mod extract;
 
 // What decides about them.
 pub mod fdb;
+pub mod pipeline;
 
 // What all of them count and tell time by.
 pub mod counters;

@@ -1,0 +1,330 @@
+//! Writing a field into a header, and keeping the sums that cover it.
+
+use vswitch_flow::Field;
+use vswitch_packet::icmpv6::{NEIGHBOUR_ADVERT, NEIGHBOUR_SOLICIT, OPTION_SOURCE, OPTION_TARGET};
+use vswitch_packet::{Protocol, checksum, ipv6};
+
+use super::crc32c::Crc32c;
+use crate::buffer::Packet;
+use crate::extract::Layout;
+use crate::offload::Checksum;
+
+/// Bytes of an IPv6 header.
+const IPV6_SIZE: usize = 40;
+/// Bytes of a neighbour message before its options.
+const NEIGHBOUR_SIZE: usize = 24;
+
+/// Where a field is.
+struct Place {
+    /// Its first byte in the packet.
+    at: usize,
+    /// The bytes it lies in, at most 16.
+    size: usize,
+    /// Bits between the lowest of these bytes' bits and the field's.
+    shift: u32,
+    /// What covers it.
+    sums: Sums,
+}
+
+/// Which checksums cover a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sums {
+    /// None that is in the packet.
+    None,
+    /// The IPv4 header's.
+    Ipv4,
+    /// The IPv4 header's and, through the pseudo header, the transport's.
+    Ipv4Address,
+    /// The transport's, through the pseudo header.
+    Ipv6Address,
+    /// The transport's of this protocol.
+    Transport(Protocol),
+}
+
+/// Bytes that changed, widened to the 16-bit words that checksums add.
+struct Change {
+    old: [u8; 18],
+    new: [u8; 18],
+    size: usize,
+}
+
+impl Change {
+    /// The checksum at `at` of `head` after the change. `begun`: what is there is a sum, not yet
+    /// complemented.
+    fn update(&self, head: &mut [u8], at: usize, protocol: Protocol, begun: bool) {
+        let Some(field) = head.get_mut(at..).and_then(|b| b.first_chunk_mut::<2>()) else {
+            return;
+        };
+        let (old, new) = (&self.old[..self.size], &self.new[..self.size]);
+        let sum = u16::from_be_bytes(*field);
+        *field = if begun {
+            !checksum::update_bytes(!sum, old, new)
+        } else if protocol == Protocol::UDP && sum == 0 {
+            // The sender did without (RFC 768).
+            return;
+        } else {
+            match checksum::update_bytes(sum, old, new) {
+                0 if protocol == Protocol::UDP => 0xffff,
+                sum => sum,
+            }
+        }
+        .to_be_bytes();
+    }
+}
+
+/// Writes the bits `mask` of `field`. A packet that does not have the field stays as it is.
+pub(super) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128, mask: u128) {
+    let (l3, l4) = (usize::from(layout.l3), usize::from(layout.l4));
+    let Some(place) = find(packet.head(), packet.len(), l3, l4, field) else {
+        return;
+    };
+    let begun = match packet.offload.csum {
+        Checksum::Partial { start, .. } => start == layout.l4 && l4 != 0,
+        Checksum::Unknown | Checksum::Valid => false,
+    };
+    let sctp = place.sums == Sums::Transport(Protocol::SCTP) && !begun;
+    let before = sctp.then(|| sctp_crc(packet, l3, l4));
+    let base = if l4 != 0 && place.at >= l4 { l4 } else { l3 };
+    let Some(change) = write(packet.head_mut(), base, &place, value, mask) else {
+        return;
+    };
+    if let Some(before) = before {
+        let difference = before ^ sctp_crc(packet, l3, l4);
+        let sum = packet.head_mut().get_mut(l4 + 8..);
+        if let Some(sum) = sum.and_then(|bytes| bytes.first_chunk_mut::<4>()) {
+            // Whatever was wrong with the sum still is.
+            *sum = (u32::from_le_bytes(*sum) ^ difference).to_le_bytes();
+        }
+        return;
+    }
+    let head = packet.head_mut();
+    match place.sums {
+        Sums::None => {}
+        Sums::Ipv4 => change.update(head, l3 + 10, Protocol::default(), false),
+        Sums::Ipv4Address => {
+            change.update(head, l3 + 10, Protocol::default(), false);
+            let protocol = Protocol(head.get(l3 + 9).copied().unwrap_or_default());
+            // ICMP has no pseudo header.
+            if protocol != Protocol::ICMP {
+                transport(head, l4, protocol, begun, &change);
+            }
+        }
+        Sums::Ipv6Address => {
+            // The pseudo header has the last destination, which a routing header may hold.
+            if let Some((protocol, routed)) = ipv6_protocol(head, l3)
+                && (field == Field::Ipv6Src || !routed)
+            {
+                transport(head, l4, protocol, begun, &change);
+            }
+        }
+        // A sum that is only begun does not cover the transport header yet.
+        Sums::Transport(_) if begun => {}
+        Sums::Transport(protocol) => transport(head, l4, protocol, false, &change),
+    }
+}
+
+fn transport(head: &mut [u8], l4: usize, protocol: Protocol, begun: bool, change: &Change) {
+    let at = match protocol {
+        Protocol::TCP => 16,
+        Protocol::UDP => 6,
+        Protocol::ICMP | Protocol::ICMPV6 => 2,
+        _ => return,
+    };
+    if l4 != 0 {
+        change.update(head, l4 + at, protocol, begun);
+    }
+}
+
+/// Merges the value into its bytes; `None` when they are not there or stay the same.
+fn write(head: &mut [u8], base: usize, place: &Place, value: u128, mask: u128) -> Option<Change> {
+    // Whole words from `base` on.
+    let from = place.at - (place.at.wrapping_sub(base) & 1);
+    let end = place.at + place.size;
+    let to = end + (end.wrapping_sub(base) & 1);
+    let mut change = Change {
+        old: [0; 18],
+        new: [0; 18],
+        size: to.checked_sub(from)?,
+    };
+    let words = head.get_mut(from..to.min(head.len()))?;
+    change.old.get_mut(..words.len())?.copy_from_slice(words);
+    let field = words.get_mut(place.at - from..)?.get_mut(..place.size)?;
+    let old = field
+        .iter()
+        .fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
+    let (value, mask) = (value << place.shift, mask << place.shift);
+    let new = old & !mask | value & mask;
+    if new == old {
+        return None;
+    }
+    for (at, byte) in field.iter_mut().rev().enumerate() {
+        *byte = (new >> (8 * at)) as u8;
+    }
+    change.new.get_mut(..words.len())?.copy_from_slice(words);
+    Some(change)
+}
+
+/// Where a packet of `size` bytes has `field`, if it has.
+fn find(head: &[u8], size: usize, l3: usize, l4: usize, field: Field) -> Option<Place> {
+    let network = head.get(l3..)?;
+    let room = size.checked_sub(l3)?;
+    let place = |at, size, shift, sums| {
+        Some(Place {
+            at,
+            size,
+            shift,
+            sums,
+        })
+    };
+    let arp = |at, size| {
+        let whole = network.len() >= 28 && network.starts_with(&[0, 1, 8, 0, 6, 4]);
+        place(l3 + at, size, 0, Sums::None).filter(|_| whole)
+    };
+    let ipv4 = |at, size, sums| place(l3 + at, size, 0, sums).filter(|_| is_ipv4(network, room));
+    let ipv6 = |at, size, shift, sums| {
+        place(l3 + at, size, shift, sums).filter(|_| is_ipv6(network, room))
+    };
+    let mpls = |shift| place(l3, 4, shift, Sums::None).filter(|_| network.len() >= 4);
+    let segment =
+        |at, size, protocol| place(l4 + at, size, 0, Sums::Transport(protocol)).filter(|_| l4 != 0);
+    match field {
+        Field::EthDst => place(0, 6, 0, Sums::None),
+        Field::EthSrc => place(6, 6, 0, Sums::None),
+        Field::ArpOp => arp(6, 2),
+        Field::ArpSha => arp(8, 6),
+        Field::ArpSpa => arp(14, 4),
+        Field::ArpTha => arp(18, 6),
+        Field::ArpTpa => arp(24, 4),
+        Field::Ipv4Src => ipv4(12, 4, Sums::Ipv4Address),
+        Field::Ipv4Dst => ipv4(16, 4, Sums::Ipv4Address),
+        Field::IpTos => ipv4(1, 1, Sums::Ipv4).or_else(|| ipv6(0, 4, 20, Sums::None)),
+        Field::IpTtl => ipv4(8, 1, Sums::Ipv4).or_else(|| ipv6(7, 1, 0, Sums::None)),
+        Field::Ipv6Src => ipv6(8, 16, 0, Sums::Ipv6Address),
+        Field::Ipv6Dst => ipv6(24, 16, 0, Sums::Ipv6Address),
+        Field::Ipv6Label => ipv6(0, 4, 0, Sums::None),
+        Field::TcpSrc => segment(0, 2, Protocol::TCP),
+        Field::TcpDst => segment(2, 2, Protocol::TCP),
+        Field::UdpSrc => segment(0, 2, Protocol::UDP),
+        Field::UdpDst => segment(2, 2, Protocol::UDP),
+        Field::SctpSrc => segment(0, 2, Protocol::SCTP),
+        Field::SctpDst => segment(2, 2, Protocol::SCTP),
+        Field::IcmpType => segment(0, 1, Protocol::ICMP),
+        Field::IcmpCode => segment(1, 1, Protocol::ICMP),
+        Field::Icmp6Type => segment(0, 1, Protocol::ICMPV6),
+        Field::Icmp6Code => segment(1, 1, Protocol::ICMPV6),
+        Field::NdTarget | Field::NdSll | Field::NdTll => {
+            let message = head.get(l4..).filter(|_| l4 != 0)?;
+            let at = neighbour(message, field)?;
+            segment(
+                at,
+                if field == Field::NdTarget { 16 } else { 6 },
+                Protocol::ICMPV6,
+            )
+        }
+        Field::MplsLabel => mpls(12),
+        Field::MplsTc => mpls(9),
+        Field::MplsTtl => mpls(0),
+        // Tags are pushed and popped; the rest is not part of a packet or may not be written.
+        _ => None,
+    }
+}
+
+/// Whether an IPv4 header that agrees with `room` bytes is there, as extraction asks.
+fn is_ipv4(network: &[u8], room: usize) -> bool {
+    let Some(header) = network.first_chunk::<20>() else {
+        return false;
+    };
+    let header_size = usize::from(header[0] & 0xf) * 4;
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    header[0] >> 4 == 4 && header_size >= 20 && header_size <= total && total <= room
+}
+
+/// Whether an IPv6 header that agrees with `room` bytes is there, as extraction asks.
+fn is_ipv6(network: &[u8], room: usize) -> bool {
+    let Some(header) = network.first_chunk::<IPV6_SIZE>() else {
+        return false;
+    };
+    let payload = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    header[0] >> 4 == 6 && IPV6_SIZE + payload <= room
+}
+
+/// The transport protocol of an IPv6 packet, and whether a routing header names further
+/// destinations.
+fn ipv6_protocol(head: &[u8], l3: usize) -> Option<(Protocol, bool)> {
+    let next = Protocol(*head.get(l3 + 6)?);
+    let payload = head.get(l3 + IPV6_SIZE..)?;
+    let protocol = ipv6::walk(next, payload).ok()?.protocol;
+    let (mut next, mut rest) = (next, payload);
+    for _ in 0..ipv6::MAX_EXTENSIONS {
+        let &[after, words, _, segments_left, ..] = rest else {
+            break;
+        };
+        let size = match next {
+            Protocol::ROUTING if segments_left != 0 => return Some((protocol, true)),
+            Protocol::HOP_BY_HOP | Protocol::ROUTING | Protocol::DESTINATION => {
+                (usize::from(words) + 1) * 8
+            }
+            Protocol::FRAGMENT => 8,
+            Protocol::AH => (usize::from(words) + 2) * 4,
+            _ => break,
+        };
+        next = Protocol(after);
+        rest = rest.get(size..).unwrap_or_default();
+    }
+    Some((protocol, false))
+}
+
+/// Where a neighbour message has a field, bytes from the message's first.
+fn neighbour(message: &[u8], field: Field) -> Option<usize> {
+    let kind = *message.first()?;
+    if kind != NEIGHBOUR_SOLICIT && kind != NEIGHBOUR_ADVERT || message.len() < NEIGHBOUR_SIZE {
+        return None;
+    }
+    let wanted = match field {
+        Field::NdTarget => return Some(8),
+        Field::NdSll if kind == NEIGHBOUR_SOLICIT => OPTION_SOURCE,
+        Field::NdTll if kind == NEIGHBOUR_ADVERT => OPTION_TARGET,
+        _ => return None,
+    };
+    let mut at = NEIGHBOUR_SIZE;
+    loop {
+        let &[kind, words, ..] = message.get(at..)? else {
+            return None;
+        };
+        // A length of zero would never end (RFC 4861 §4.6).
+        if words == 0 {
+            return None;
+        }
+        if kind == wanted && words == 1 {
+            return Some(at + 2);
+        }
+        at += usize::from(words) * 8;
+    }
+}
+
+/// The CRC32c of an SCTP packet with its sum taken as zero.
+fn sctp_crc(packet: &Packet, l3: usize, l4: usize) -> u32 {
+    let head = packet.head();
+    let network = head.get(l3..).unwrap_or_default();
+    let field = |at: usize| {
+        let bytes = network.get(at..).and_then(|rest| rest.first_chunk());
+        usize::from(u16::from_be_bytes(bytes.copied().unwrap_or_default()))
+    };
+    // What lies behind the end that the IP header names is padding.
+    let end = match network.first().map_or(0, |byte| byte >> 4) {
+        4 => l3 + field(2),
+        _ => l3 + IPV6_SIZE + field(4),
+    };
+    let mut crc = Crc32c::default();
+    let in_head = head.get(..end).unwrap_or(head);
+    crc.add(in_head.get(l4..l4 + 8).unwrap_or_default());
+    crc.add(&[0; 4]);
+    crc.add(in_head.get(l4 + 12..).unwrap_or_default());
+    let mut left = end.saturating_sub(head.len());
+    for segment in packet.tail_segments() {
+        let bytes = segment.bytes();
+        crc.add(bytes.get(..left).unwrap_or(bytes));
+        left = left.saturating_sub(bytes.len());
+    }
+    crc.finish()
+}
