@@ -1,0 +1,3 @@
+//! Properties over generated cases. `PROPTEST_CASES` says how many; the default is quick.
+
+mod flow_text;
