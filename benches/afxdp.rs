@@ -1,0 +1,236 @@
+//! AF_XDP between two veths: the bare forwarder beside the switch's port queues without a pipeline.
+//!
+//! `cargo bench --package vswitch-benches --bench afxdp`, as root. The source has the first core, the
+//! forwarder the second. Frames of 60 bytes (64 on a wire) from the XDP source in one namespace to the XDP sink in the
+//! other, counted there; then UDP ping-pong between unpinned sockets. Repeats take turns, so that a
+//! machine that changes its mind does so for both.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures in wall time, for a given time"
+)]
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use vswitch_benches::bare_afxdp::BareForwarder;
+use vswitch_benches::traffic::{Sink, Source, ifindex, pin};
+use vswitch_datapath::buffer::{Batch, FramePool, SharedFrames};
+use vswitch_datapath::port::afxdp::{AfxdpConfig, AfxdpQueue};
+use vswitch_datapath::port::{PortIndex, PortQueue};
+use vswitch_packet::build::Builder;
+use vswitch_sys::bpf::Link;
+use vswitch_sys::xsk::{RingSizes, SharedUmem, prepare};
+use vswitch_tests::netns::Namespace;
+use vswitch_tests::{device, sandbox, traffic};
+
+const REPEATS: usize = 5;
+const WARM_UP: Duration = Duration::from_millis(300);
+const MEASURED: Duration = Duration::from_millis(1000);
+const ROUND_TRIPS: usize = 5000;
+
+const SOURCE_CORE: usize = 0;
+const SWITCH_CORE: usize = 1;
+
+fn main() -> ExitCode {
+    match sandbox::enter() {
+        Ok(Some(sandbox::Left::Ended(code))) => return code,
+        Ok(None) => {}
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Scene {
+    here: Namespace,
+    left: Namespace,
+    right: Namespace,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let (here, left, right) = (
+            Namespace::here()?,
+            Namespace::create("left")?,
+            Namespace::create("right")?,
+        );
+        for (namespace, host, address) in
+            [(&left, "v0", "10.0.0.1/24"), (&right, "v1", "10.0.0.2/24")]
+        {
+            device::veth((&here, host), (namespace, "eth0"), 1500)?;
+            device::addresses(namespace, "eth0", &[address])?;
+            device::await_carrier(namespace, "eth0")?;
+        }
+        Ok(Self { here, left, right })
+    }
+
+    fn frame(&self) -> Vec<u8> {
+        let mut frame = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
+            .udp(1000, 2000)
+            .payload(&[0; 18])
+            .build();
+        // The source changes the port and not the checksum.
+        frame[40..42].fill(0);
+        frame
+    }
+
+    fn rate(&self) -> Result<f64> {
+        let sink = Sink::attach(&self.right, "eth0")?;
+        let source = Source::start(&self.left, "eth0", self.frame(), 1, SOURCE_CORE)?;
+        std::thread::sleep(WARM_UP);
+        let rate = sink.rate(MEASURED)?;
+        source.stop()?;
+        Ok(rate)
+    }
+
+    fn latency(&self) -> Result<traffic::Latency> {
+        let address: IpAddr = [10, 0, 0, 2].into();
+        traffic::await_ping(&self.left, address, Duration::from_secs(5))?;
+        traffic::ping_pong(&self.left, &self.right, address, ROUND_TRIPS)
+    }
+
+    fn checksums_by_device(&self, on: bool) -> Result<()> {
+        for namespace in [&self.left, &self.right] {
+            let on = if on { "on" } else { "off" };
+            namespace.must("ethtool", &["-K", "eth0", "tx", on])?;
+        }
+        Ok(())
+    }
+}
+
+/// Port queues of the switch, packets handed from one to the other as they are.
+struct Queues {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Result<()>>>,
+    _links: Vec<Link>,
+}
+
+impl Queues {
+    fn start(namespace: &Namespace, devices: [&str; 2], core: usize) -> Result<Self> {
+        let frames = SharedFrames::new(16 * 1024, 1)?;
+        let umem = Arc::new(SharedUmem::new(frames.region()));
+        let mut pool = FramePool::new(Arc::clone(&frames));
+        let mut queues = Vec::new();
+        let mut links = Vec::new();
+        for (device, port) in devices.into_iter().zip(1..) {
+            let ifindex = ifindex(namespace, device)?;
+            let prepared = namespace.run(|| Ok(prepare(ifindex, Some(1), None)?))?;
+            let socket = prepared.sockets.into_iter().next().context("a socket")?;
+            let config = AfxdpConfig {
+                ifindex,
+                queue: 0,
+                rings: RingSizes::default(),
+                mode: prepared.mode,
+                multi_buffer: prepared.features.rx_multi_buffer,
+                local: true,
+                mtu: 1500,
+            };
+            let port = PortIndex(port);
+            let queue = AfxdpQueue::open(socket, port, &config, &prepared.map, &umem, &mut pool)?;
+            queues.push(queue);
+            links.push(prepared.link);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            pin(core)?;
+            let now = Instant::now();
+            let (mut batch, mut out) = (Batch::new(), Vec::new());
+            while !stopped.load(Ordering::Relaxed) {
+                for from in 0..2 {
+                    // Two batches a call, as the bare forwarder has.
+                    for _ in 0..2 {
+                        queues[from].rx(now, &mut pool, &mut batch);
+                        out.extend(batch.drain(..));
+                    }
+                    queues[1 - from].tx(now, &mut pool, &mut out);
+                }
+            }
+            for queue in queues {
+                Box::new(queue).close(&mut pool);
+            }
+            Ok(())
+        });
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+            _links: links,
+        })
+    }
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Results {
+    rates: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+}
+
+impl Results {
+    fn add(&mut self, scene: &Scene) -> Result<()> {
+        self.rates.push(scene.rate()? / 1e6);
+        let latency = scene.latency()?;
+        self.p50.push(latency.p50.as_secs_f64() * 1e6);
+        self.p99.push(latency.p99.as_secs_f64() * 1e6);
+        Ok(())
+    }
+}
+
+/// Least, median and most.
+fn spread(values: &mut [f64]) -> String {
+    values.sort_by(f64::total_cmp);
+    let median = values[values.len() / 2];
+    format!(
+        "{:>6.2} {:>6.2} {:>6.2}",
+        values[0],
+        median,
+        values[values.len() - 1]
+    )
+}
+
+fn measure() -> Result<()> {
+    let scene = Scene::new()?;
+    let (mut bare, mut queues) = (Results::default(), Results::default());
+    for _ in 0..REPEATS {
+        scene.checksums_by_device(false)?;
+        let forwarder = BareForwarder::start(&scene.here, ["v0", "v1"], SWITCH_CORE)?;
+        bare.add(&scene)?;
+        drop(forwarder);
+        scene.checksums_by_device(true)?;
+        let forwarder = Queues::start(&scene.here, ["v0", "v1"], SWITCH_CORE)?;
+        queues.add(&scene)?;
+        drop(forwarder);
+    }
+    println!("min, median, max of {REPEATS}   60 B Mpps            p50 µs               p99 µs");
+    for (name, mut results) in [("bare forwarder", bare), ("port queues", queues)] {
+        println!(
+            "{name:<24} {} {} {}",
+            spread(&mut results.rates),
+            spread(&mut results.p50),
+            spread(&mut results.p99)
+        );
+    }
+    Ok(())
+}

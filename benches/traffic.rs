@@ -1,0 +1,173 @@
+//! Packets by the million: a source of XDP frames and a sink that counts.
+//!
+//! The source is an XDP program that the kernel runs on copies of one frame
+//! (`BPF_F_TEST_XDP_LIVE_FRAMES`) and that sends each out of a device. There is no socket and no
+//! packet of the stack on its side, so that it costs next to nothing; it flatters whoever receives
+//! XDP frames, which results have to say. The other end of the device needs NAPI: an XDP program or
+//! GRO. The sink drops in the driver and counts; it is where packets are counted, since those
+//! between source and sink may be lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use vswitch_sys::bpf::{Attach, Counters, Link, XdpMode, programs};
+use vswitch_tests::netns::Namespace;
+
+/// Frames of one call of the kernel. A call costs some 100 µs to begin, and ends a source only when
+/// it is over.
+const CALL_LEN: u32 = 100_000;
+
+/// Frames that the kernel hands to the device at a time, what NAPI also takes at a time.
+const BATCH_LEN: u32 = 64;
+
+/// Where UDP over IPv4 without a tag has its source port, the two bytes that tell flows apart.
+const SOURCE_PORT_AT: u16 = 34;
+
+/// The number that the kernel has for a device of `namespace`.
+///
+/// # Errors
+/// When there is no such device.
+pub fn ifindex(namespace: &Namespace, device: &str) -> Result<u32> {
+    let line = namespace.ip(&["-o", "link", "show", device])?;
+    let (index, _) = line.split_once(':').context("ip shows no number")?;
+    Ok(index.trim().parse()?)
+}
+
+/// Binds the calling thread to a core, counted from 0.
+///
+/// # Errors
+/// When the machine has no such core.
+pub fn pin(core: usize) -> Result<()> {
+    let bound = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    ensure!(bound, "the machine has no core {core} for this process");
+    Ok(())
+}
+
+/// A running source.
+#[derive(Debug)]
+pub struct Source {
+    stop: Arc<AtomicBool>,
+    sent: Arc<Counters>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Source {
+    /// Sends copies of `frame`, UDP over IPv4 without a checksum, out of `device` of `namespace`
+    /// from a thread on `core`, until it is stopped. `flows` (a power of two) source ports take
+    /// turns.
+    ///
+    /// # Errors
+    /// When the program is refused or there is no such device.
+    pub fn start(
+        namespace: &Namespace,
+        device: &str,
+        frame: Vec<u8>,
+        flows: u16,
+        core: usize,
+    ) -> Result<Self> {
+        ensure!(flows.is_power_of_two(), "{flows} flows are no power of two");
+        let sent = Arc::new(Counters::new(1)?);
+        let index = ifindex(namespace, device)?;
+        let program = programs::xdp_source(&sent, index, SOURCE_PORT_AT, flows)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = namespace.spawn(move || {
+            pin(core)?;
+            while !stopped.load(Ordering::Relaxed) {
+                program.run_live(&frame, CALL_LEN, BATCH_LEN)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            stop,
+            sent,
+            thread: Some(thread),
+        })
+    }
+
+    /// Frames that were given to the device.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn sent(&self) -> Result<u64> {
+        Ok(self.sent.read(0)?)
+    }
+
+    /// Ends it and says how many frames were given to the device.
+    ///
+    /// # Errors
+    /// What ended the source before.
+    pub fn stop(mut self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the source does not panic")?;
+        }
+        self.sent()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Whoever wanted to know called `stop`.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Drops and counts everything that a device receives, as long as it lives.
+#[derive(Debug)]
+pub struct Sink {
+    counters: Counters,
+    _link: Link,
+}
+
+impl Sink {
+    /// Attaches to `device` of `namespace`.
+    ///
+    /// # Errors
+    /// When another XDP program is attached.
+    pub fn attach(namespace: &Namespace, device: &str) -> Result<Self> {
+        let counters = Counters::new(2)?;
+        let index = ifindex(namespace, device)?;
+        let program = programs::xdp_sink(&counters)?;
+        let link = namespace.run(|| {
+            Link::attach(&program, index, Attach::Xdp(XdpMode::Native)).context("the sink")
+        })?;
+        Ok(Self {
+            counters,
+            _link: link,
+        })
+    }
+
+    /// Frames that have arrived. Exact while all arrive on one core.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn packets(&self) -> Result<u64> {
+        Ok(self.counters.read(0)?)
+    }
+
+    /// Bytes that have arrived, from the Ethernet header on.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.counters.read(1)?)
+    }
+
+    /// Frames per second that arrive during `time`.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn rate(&self, time: Duration) -> Result<f64> {
+        let (begin, before) = (Instant::now(), self.packets()?);
+        std::thread::sleep(time);
+        let arrived = self.packets()? - before;
+        Ok(arrived as f64 / begin.elapsed().as_secs_f64())
+    }
+}
