@@ -64,7 +64,6 @@ impl Segment {
 
     /// The frame behind the segment.
     #[inline]
-    #[must_use]
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -155,14 +154,12 @@ impl Packet {
 
     /// The chunk that holds the head.
     #[inline]
-    #[must_use]
     pub fn head_frame(&self) -> &Frame {
         &self.head
     }
 
     /// The segments after the head, in order.
     #[inline]
-    #[must_use]
     pub fn tail_segments(&self) -> &[Segment] {
         match &self.tail {
             Some(tail) => tail,
@@ -172,7 +169,6 @@ impl Packet {
 
     /// The segments after the head, to be written.
     #[inline]
-    #[must_use]
     pub fn tail_segments_mut(&mut self) -> &mut [Segment] {
         match &mut self.tail {
             Some(tail) => tail,

@@ -78,6 +78,7 @@ pub struct FramePool {
     chunks: Vec<Frame>,
     larges: Vec<Frame>,
     /// Emptied tails, kept so that a super-frame needs no allocation.
+    #[expect(clippy::vec_box, reason = "a packet takes the box as it is")]
     tails: Vec<Box<Tail>>,
 }
 
