@@ -18,4 +18,5 @@ pub mod programs;
 pub mod sandbox;
 pub mod topology;
 pub mod traffic;
+pub mod transcript;
 pub mod wait;

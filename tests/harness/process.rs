@@ -81,6 +81,11 @@ impl Switch {
         Ok(switch)
     }
 
+    /// The directory of the programs that run.
+    pub fn binaries(&self) -> &Path {
+        &self.binaries
+    }
+
     /// The run directory.
     pub fn rundir(&self) -> &Path {
         self.rundir.path()

@@ -42,7 +42,7 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "pipeline",
-        &["fdb", "conntrack", "tunnel", "action", "counters"],
+        &["fdb", "conntrack", "tunnel", "tick", "counters"],
         "decides from a key; never sees a packet and writes nothing, effects are returned",
     ),
     (
@@ -86,7 +86,11 @@ const DOORS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Plain values that every room may name, though they are defined in one.
-const VALUES: &[&str] = &["port::PortIndex", "port::PortCounters"];
+const VALUES: &[&str] = &[
+    "port::PortIndex",
+    "port::PortCounters",
+    "pipeline::DpAction",
+];
 
 /// Rooms that drive the others and so may name all of them.
 const DRIVERS: &[&str] = &["worker", "control", "trace", "main", "lib"];
