@@ -29,6 +29,10 @@ impl AfxdpQueue {
         }
         if self.waiting {
             self.flush(pool);
+            if self.waiting {
+                // Nothing tells when the kernel has room again, so the worker must not sleep.
+                status = RxStatus::More;
+            }
         }
         if batch.len() > before {
             self.counters.rx_batches += 1;
