@@ -1,3 +1,4 @@
 //! Properties over generated cases. `PROPTEST_CASES` says how many; the default is quick.
 
 mod flow_text;
+mod translate;

@@ -348,7 +348,7 @@ fn a_patch_leads_on_and_leaves_no_trace_behind() {
     let answer = run(&tables, &key(1, 2), 1);
     assert_eq!(
         text(&answer),
-        "push_vlan(vid=0,pcp=0),set(dl_dst=0x7),set(dl_src=0x9),11,pop_vlan,set(dl_src=0x1),3"
+        "push_vlan(vid=0,pcp=0),set(eth(dst=00:00:00:00:00:07,src=00:00:00:00:00:09)),11,pop_vlan,set(eth(src=00:00:00:00:00:01)),3"
     );
     assert_eq!(answer.rules.len(), 2);
     assert_eq!(
@@ -417,7 +417,10 @@ fn mirrors_copy_what_they_select() {
     assert_eq!(run(&tables, &packet, 3).drop, Some(DropReason::MirrorPort));
     // Changed on the way, it is seen both as it came and as it went.
     let tables = mirrored(all(), to(&[set_field(Field::EthDst, 5), output(2)]));
-    assert_eq!(text(&run(&tables, &packet, 1)), "3,set(dl_dst=0x5),2,3");
+    assert_eq!(
+        text(&run(&tables, &packet, 1)),
+        "3,set(eth(dst=00:00:00:00:00:05)),2,3"
+    );
     // The mirror's port does not forward.
     let tables = mirrored(all(), to(&[NORMAL]));
     assert_eq!(text(&run(&tables, &key(1, BROADCAST), 1)), "3,2,4");
@@ -566,7 +569,7 @@ fn a_trace_says_what_happens() {
     let (lines, _) = trace(&tables, &key(1, BROADCAST), PortIndex(1));
     let text = lines.join("\n");
     for part in [
-        "Flow: in_port=",
+        "Flow: tcp,in_port=1,",
         "bridge(\"br1\")\n-------------\n",
         " 0. priority 0\n",
         "    NORMAL\n",
@@ -576,6 +579,6 @@ fn a_trace_says_what_happens() {
     }
     assert_eq!(
         lines.last().map(String::as_str),
-        Some("Datapath actions: set(dl_dst=0x7),2,3")
+        Some("Datapath actions: set(eth(dst=00:00:00:00:00:07)),2,3")
     );
 }

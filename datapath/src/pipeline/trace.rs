@@ -3,8 +3,11 @@
 //! The text is for people and for scripts that read the last line, `Datapath actions:`.
 
 use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use vswitch_flow::field::Format;
 use vswitch_flow::{Action, Field, FlowKey, Match, OfPort};
+use vswitch_packet::MacAddr;
 
 use super::rule::Rule;
 use super::tables::Tables;
@@ -42,7 +45,7 @@ impl Trace {
 
     pub(super) fn rule(&mut self, depth: usize, rule: &Rule) {
         let flow = rule.flow();
-        let matches = match_text(&flow.matches);
+        let matches = flow.matches.to_string();
         let comma = if matches.is_empty() { "" } else { ", " };
         let mut line = format!(
             "{:>2}. {matches}{comma}priority {}",
@@ -58,7 +61,7 @@ impl Trace {
     }
 
     pub(super) fn action(&mut self, depth: usize, action: &Action) {
-        self.push(depth, &format!("    {}", action_text(action)));
+        self.push(depth, &format!("    {action}"));
     }
 }
 
@@ -73,11 +76,13 @@ pub fn trace(tables: &Tables, key: &FlowKey, in_port: PortIndex) -> (Vec<String>
     let translation = translate(tables, &key, in_port, Some(&mut trace));
     trace.push(0, "");
     let megaflow = Match::new(&key, &translation.mask);
-    trace.push(0, &format!("Megaflow: {}", match_text(&megaflow)));
+    trace.push(0, &format!("Megaflow: {megaflow}"));
     let actions = actions_text(&translation.actions, |index| {
         match tables.port(index) {
             // On other bridges the number would be taken for one of this bridge.
-            Some(to) if port.is_some_and(|from| from.bridge == to.bridge) => port_text(to.of_port),
+            Some(to) if port.is_some_and(|from| from.bridge == to.bridge) => {
+                number_text(to.of_port)
+            }
             Some(to) => to.name.clone(),
             None => index.0.to_string(),
         }
@@ -92,82 +97,117 @@ pub fn actions_text(actions: &[DpAction], port: impl Fn(PortIndex) -> String) ->
     if actions.is_empty() {
         return "drop".to_owned();
     }
-    let texts: Vec<_> = actions
-        .iter()
-        .map(|action| match action {
-            DpAction::Output(index) => port(*index),
+    let mut texts: Vec<String> = Vec::new();
+    let mut open = "";
+    for action in actions {
+        let group = match action {
+            DpAction::SetField { field, .. } => header_of(*field).0,
+            _ => "",
+        };
+        match action {
             DpAction::SetField { field, value, mask } => {
-                format!("set({})", field_text(*field, *value, *mask))
+                let text = set_text(*field, *value, *mask);
+                match texts.last_mut().filter(|_| group == open) {
+                    // Fields of one header are written together.
+                    Some(last) => {
+                        last.truncate(last.len() - 2);
+                        let _ = write!(last, ",{text}))");
+                    }
+                    None => texts.push(format!("set({group}({text}))")),
+                }
             }
+            DpAction::Output(index) => texts.push(port(*index)),
             DpAction::PushVlan { tpid, tci } => {
                 let service = if *tpid == super::vlan::TPID_CUSTOMER {
                     String::new()
                 } else {
                     format!("tpid={tpid:#06x},")
                 };
-                format!("push_vlan({service}vid={},pcp={})", tci & 0xfff, tci >> 13)
+                texts.push(format!(
+                    "push_vlan({service}vid={},pcp={})",
+                    tci & 0xfff,
+                    tci >> 13
+                ));
             }
-            DpAction::PopVlan => "pop_vlan".to_owned(),
-        })
-        .collect();
+            DpAction::PopVlan => texts.push("pop_vlan".to_owned()),
+        }
+        open = group;
+    }
     texts.join(",")
 }
 
-fn port_text(port: OfPort) -> String {
+/// The header that has a field, and the field's name in it, as datapath flows spell them. The
+/// bytes that IPv4 and IPv6 share are said to be of `ip`.
+fn header_of(field: Field) -> (&'static str, &'static str) {
+    match field {
+        Field::EthSrc => ("eth", "src"),
+        Field::EthDst => ("eth", "dst"),
+        Field::Ipv4Src => ("ipv4", "src"),
+        Field::Ipv4Dst => ("ipv4", "dst"),
+        Field::Ipv6Src => ("ipv6", "src"),
+        Field::Ipv6Dst => ("ipv6", "dst"),
+        Field::Ipv6Label => ("ipv6", "label"),
+        Field::IpTos => ("ip", "tos"),
+        Field::IpTtl => ("ip", "ttl"),
+        Field::ArpOp => ("arp", "op"),
+        Field::ArpSpa => ("arp", "sip"),
+        Field::ArpTpa => ("arp", "tip"),
+        Field::ArpSha => ("arp", "sha"),
+        Field::ArpTha => ("arp", "tha"),
+        Field::TcpSrc => ("tcp", "src"),
+        Field::TcpDst => ("tcp", "dst"),
+        Field::UdpSrc => ("udp", "src"),
+        Field::UdpDst => ("udp", "dst"),
+        Field::SctpSrc => ("sctp", "src"),
+        Field::SctpDst => ("sctp", "dst"),
+        Field::IcmpType => ("icmp", "type"),
+        Field::IcmpCode => ("icmp", "code"),
+        Field::Icmp6Type => ("icmpv6", "type"),
+        Field::Icmp6Code => ("icmpv6", "code"),
+        Field::NdTarget => ("nd", "target"),
+        Field::NdSll => ("nd", "sll"),
+        Field::NdTll => ("nd", "tll"),
+        Field::MplsLabel => ("mpls", "label"),
+        Field::MplsTc => ("mpls", "tc"),
+        Field::MplsTtl => ("mpls", "ttl"),
+        other => ("field", other.info().name),
+    }
+}
+
+fn set_text(field: Field, value: u128, mask: u128) -> String {
+    let spell = |value: u128| match field.info().format {
+        Format::Mac => {
+            let [.., a, b, c, d, e, f] = value.to_be_bytes();
+            MacAddr([a, b, c, d, e, f]).to_string()
+        }
+        Format::Ipv4 => Ipv4Addr::from(value as u32).to_string(),
+        Format::Ipv6 => Ipv6Addr::from(value).to_string(),
+        Format::Decimal => value.to_string(),
+        _ => format!("{value:#x}"),
+    };
+    let name = header_of(field).1;
+    if mask == field.info().max() {
+        format!("{name}={}", spell(value))
+    } else {
+        format!("{name}={}/{}", spell(value), spell(mask))
+    }
+}
+
+/// The fields that a packet has and that are not zero, as a match on them would be typed.
+fn key_text(key: &FlowKey) -> String {
+    let mut matches = Match::any();
+    for field in Field::all() {
+        let value = key.field(field);
+        if value != 0 && field.info().prerequisite.holds(key) {
+            matches = matches.with(field, value);
+        }
+    }
+    matches.to_string()
+}
+
+fn number_text(port: OfPort) -> String {
     match port {
-        OfPort::IN_PORT => "IN_PORT".to_owned(),
-        OfPort::TABLE => "TABLE".to_owned(),
-        OfPort::NORMAL => "NORMAL".to_owned(),
-        OfPort::FLOOD => "FLOOD".to_owned(),
-        OfPort::ALL => "ALL".to_owned(),
-        OfPort::CONTROLLER => "CONTROLLER".to_owned(),
         OfPort::LOCAL => "LOCAL".to_owned(),
         OfPort(number) => number.to_string(),
     }
-}
-
-fn action_text(action: &Action) -> String {
-    match action {
-        Action::Output(port) => match *port {
-            OfPort(number) if *port <= OfPort::MAX => format!("output:{number}"),
-            port => port_text(port),
-        },
-        Action::SetField { field, value, mask } => {
-            let max = field.info().max();
-            if mask & max == max {
-                format!("set_field:{value:#x}->{field}")
-            } else {
-                format!("set_field:{value:#x}/{mask:#x}->{field}")
-            }
-        }
-        Action::PushVlan(tpid) => format!("push_vlan:{tpid:#06x}"),
-        Action::PopVlan => "pop_vlan".to_owned(),
-    }
-}
-
-fn field_text(field: Field, value: u128, mask: u128) -> String {
-    let max = field.info().max();
-    if mask & max == max {
-        format!("{field}={value:#x}")
-    } else {
-        format!("{field}={value:#x}/{mask:#x}")
-    }
-}
-
-fn match_text(matches: &Match) -> String {
-    let fields = Field::all().filter_map(|field| {
-        let mask = matches.mask().field(field);
-        let there = mask != 0 && field.info().prerequisite.holds(matches.key());
-        there.then(|| field_text(field, matches.key().field(field), mask))
-    });
-    fields.collect::<Vec<_>>().join(",")
-}
-
-fn key_text(key: &FlowKey) -> String {
-    let fields = Field::all().filter_map(|field| {
-        let value = key.field(field);
-        let there = value != 0 && field.info().prerequisite.holds(key);
-        there.then(|| field_text(field, value, field.info().max()))
-    });
-    fields.collect::<Vec<_>>().join(",")
 }
