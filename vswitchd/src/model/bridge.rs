@@ -1,0 +1,120 @@
+//! A bridge and its settings.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vswitch_rpc::bridge::FailMode;
+
+use super::key::{self, Key};
+use super::mirror::Mirror;
+use super::port::Port;
+
+/// Addresses a bridge learns unless told otherwise (as Open vSwitch since 3.1).
+pub const MAC_TABLE_SIZE: u32 = 8192;
+
+/// Seconds after which an unseen address is forgotten unless told otherwise (IEEE 802.1D).
+pub const MAC_AGING_TIME: u32 = 300;
+
+/// A bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// Its number in the datapath, never given to another.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// What can be set.
+    pub settings: BridgeSettings,
+    /// The address of its LOCAL device.
+    pub mac: [u8; 6],
+    /// By name, LOCAL included.
+    pub ports: BTreeMap<String, Port>,
+    /// By name.
+    pub mirrors: BTreeMap<String, Mirror>,
+}
+
+/// What can be set on a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BridgeSettings {
+    /// What it does while nobody tells it.
+    pub fail_mode: FailMode,
+    /// How many addresses it learns.
+    pub mac_table_size: u32,
+    /// Seconds after which an unseen address is forgotten.
+    pub mac_aging_time: u32,
+}
+
+impl Default for BridgeSettings {
+    fn default() -> Self {
+        Self {
+            fail_mode: FailMode::Standalone,
+            mac_table_size: MAC_TABLE_SIZE,
+            mac_aging_time: MAC_AGING_TIME,
+        }
+    }
+}
+
+/// The settings of a bridge.
+pub const KEYS: &[Key<BridgeSettings>] = &[
+    Key {
+        name: "fail_mode",
+        live: true,
+        takes: "standalone or secure",
+        set: |bridge, text| {
+            bridge.fail_mode = match text {
+                "standalone" => FailMode::Standalone,
+                "secure" => FailMode::Secure,
+                _ => return None,
+            };
+            Some(())
+        },
+        clear: |bridge| bridge.fail_mode = FailMode::Standalone,
+        show: |bridge| Some(bridge.fail_mode.name().into()),
+    },
+    Key {
+        name: "mac_table_size",
+        live: true,
+        takes: "a number of addresses from 1 to 1000000",
+        set: |bridge, text| {
+            bridge.mac_table_size = key::number(text, 1..=1_000_000)?;
+            Some(())
+        },
+        clear: |bridge| bridge.mac_table_size = MAC_TABLE_SIZE,
+        show: |bridge| Some(bridge.mac_table_size.to_string()),
+    },
+    Key {
+        name: "mac_aging_time",
+        live: true,
+        takes: "a number of seconds from 1 to 1000000",
+        set: |bridge, text| {
+            bridge.mac_aging_time = key::number(text, 1..=1_000_000)?;
+            Some(())
+        },
+        clear: |bridge| bridge.mac_aging_time = MAC_AGING_TIME,
+        show: |bridge| Some(bridge.mac_aging_time.to_string()),
+    },
+];
+
+impl Bridge {
+    /// The OpenFlow datapath id: 16 hex digits, the address of LOCAL in the lower 12.
+    pub fn datapath_id(&self) -> String {
+        let mac: String = self.mac.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("0000{mac}")
+    }
+
+    /// Its ports in the order of their numbers, so LOCAL is the last.
+    pub fn ports_by_number(&self) -> Vec<&Port> {
+        let mut ports: Vec<&Port> = self.ports.values().collect();
+        ports.sort_by_key(|port| port.of_port);
+        ports
+    }
+
+    /// The ports that can be removed, by name.
+    pub fn removable(&self) -> Vec<String> {
+        self.ports_by_number()
+            .iter()
+            .filter(|port| !port.is_local())
+            .map(|port| port.name.clone())
+            .collect()
+    }
+}

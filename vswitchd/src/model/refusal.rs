@@ -1,0 +1,189 @@
+//! Why a change of the model was refused, as sentences for people.
+
+use vswitch_rpc::port::Kind;
+use vswitch_rpc::{Code, Refusal};
+
+use super::name::Named;
+
+/// A change that would leave the switch inconsistent, or was not understood. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// A name the kernel would not take.
+    #[error("the {} name {name:?} is not allowed: {why}", what.word())]
+    Name {
+        /// What was to be named.
+        what: Named,
+        /// As it was typed.
+        name: String,
+        /// Which rule it breaks.
+        why: &'static str,
+    },
+    /// There is no such bridge.
+    #[error("there is no bridge {name}")]
+    NoBridge {
+        /// The one asked for.
+        name: String,
+        /// Those there are.
+        have: Vec<String>,
+    },
+    /// The bridge has no such port.
+    #[error("bridge {bridge} has no port {name}")]
+    NoPort {
+        /// Where it was looked for.
+        bridge: String,
+        /// The one asked for.
+        name: String,
+        /// Those there are.
+        have: Vec<String>,
+    },
+    /// The bridge has no such mirror.
+    #[error("bridge {bridge} has no mirror {name}")]
+    NoMirror {
+        /// Where it was looked for.
+        bridge: String,
+        /// The one asked for.
+        name: String,
+        /// Those there are.
+        have: Vec<String>,
+    },
+    /// The name belongs to a bridge.
+    #[error("there is a bridge {0} already")]
+    BridgeExists(String),
+    /// The name belongs to a port.
+    #[error("there is a port {name} already, on bridge {bridge}")]
+    PortExists {
+        /// The name.
+        name: String,
+        /// Who has it.
+        bridge: String,
+    },
+    /// The name belongs to a mirror.
+    #[error("bridge {bridge} has a mirror {name} already")]
+    MirrorExists {
+        /// The bridge.
+        bridge: String,
+        /// The mirror.
+        name: String,
+    },
+    /// LOCAL comes and goes with its bridge.
+    #[error("{0} is the LOCAL port of its bridge and goes only with it")]
+    LocalStays(String),
+    /// A key nobody knows.
+    #[error("{what} has no setting {key:?}")]
+    UnknownKey {
+        /// What was to be set.
+        what: String,
+        /// The key.
+        key: String,
+        /// The keys there are.
+        allowed: Vec<&'static str>,
+    },
+    /// A value that the key does not take.
+    #[error("{key}={value} is not possible: {key} takes {takes}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// As it was typed.
+        value: String,
+        /// What would be understood.
+        takes: &'static str,
+    },
+    /// A value that the key takes, and this switch does not yet.
+    #[error("type={0} is not possible: tunnels are not part of this version")]
+    Tunnel(String),
+    /// The key is for ports of other kinds.
+    #[error("a port of type {kind} has no setting {key:?}")]
+    KeyOfOtherKind {
+        /// The key.
+        key: &'static str,
+        /// The port's kind.
+        kind: Kind,
+        /// The keys it has.
+        allowed: Vec<&'static str>,
+    },
+    /// The key cannot be changed.
+    #[error("{key} cannot be changed while the port exists")]
+    Fixed {
+        /// The key.
+        key: &'static str,
+        /// The keys that can.
+        allowed: Vec<&'static str>,
+    },
+    /// VLAN settings that contradict each other.
+    #[error("{0}")]
+    Vlan(&'static str),
+    /// A setting that the kind cannot do without.
+    #[error("a port of type {kind} needs {key}: {takes}")]
+    Needs {
+        /// The port's kind.
+        kind: Kind,
+        /// What is missing.
+        key: &'static str,
+        /// What it takes.
+        takes: &'static str,
+    },
+    /// The number belongs to another port.
+    #[error("of_port={number} is taken by {port}")]
+    OfPortTaken {
+        /// The number.
+        number: u32,
+        /// Who has it.
+        port: String,
+    },
+    /// All numbers are given.
+    #[error("bridge {0} has no OpenFlow port number left")]
+    OfPortsExhausted(String),
+    /// The datapath's numbers are given.
+    #[error("the switch has all of its 65,535 ports")]
+    PortsExhausted,
+    /// A mirror that copies nothing or to nowhere.
+    #[error("{0}")]
+    Mirror(&'static str),
+    /// A port that a mirror still names.
+    #[error("port {port} is in use by mirror {mirror}")]
+    UsedByMirror {
+        /// The port.
+        port: String,
+        /// The mirror.
+        mirror: String,
+    },
+    /// A patch port whose peer is itself, or belongs to somebody else.
+    #[error("{0}")]
+    Peer(String),
+}
+
+impl From<ModelError> for Refusal {
+    fn from(error: ModelError) -> Self {
+        let message = error.to_string();
+        match error {
+            ModelError::NoBridge { have, .. }
+            | ModelError::NoPort { have, .. }
+            | ModelError::NoMirror { have, .. } => Self::new(Code::NotFound, message).allowed(have),
+            ModelError::BridgeExists(_)
+            | ModelError::PortExists { .. }
+            | ModelError::MirrorExists { .. }
+            | ModelError::OfPortTaken { .. } => Self::new(Code::Exists, message),
+            ModelError::UnknownKey { allowed, .. } | ModelError::KeyOfOtherKind { allowed, .. } => {
+                Self::new(Code::Refused, message).allowed(allowed)
+            }
+            ModelError::Fixed { allowed, .. } => Self::new(Code::Refused, message)
+                .allowed(allowed)
+                .hint("remove the port with del-port and add it again"),
+            ModelError::LocalStays(bridge) => Self::new(Code::Refused, message)
+                .hint(format!("vsctl del-br {bridge} removes the bridge")),
+            ModelError::UsedByMirror { ref mirror, .. } => {
+                let hint = format!("remove the mirror {mirror} with del-mirror first");
+                Self::new(Code::Refused, message).hint(hint)
+            }
+            ModelError::Name { .. }
+            | ModelError::Value { .. }
+            | ModelError::Tunnel(_)
+            | ModelError::Vlan(_)
+            | ModelError::Needs { .. }
+            | ModelError::OfPortsExhausted(_)
+            | ModelError::PortsExhausted
+            | ModelError::Mirror(_)
+            | ModelError::Peer(_) => Self::new(Code::Refused, message),
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! What should be, kept on disk: belief is written before it is acted on.
+//!
+//! One file, `vswitch.db`, written by [redb](https://docs.rs/redb): copy-on-write trees whose root
+//! is exchanged at the end of a transaction, so that a reader after a crash sees the state before
+//! or after a change and never between. Not for anything that can be asked of the kernel or the
+//! datapath.
+//!
+//! Law:
+//! - One change of the switch is one transaction. When [`Store::save`] has returned, the change
+//!   survives `kill -9` and power failure.
+//! - The file says whose it is and which version: a foreign or damaged file is refused with a
+//!   sentence and left as it is.
+//!
+//! Rows are JSON under `version`, `switch` (numbers to be given next) and `bridge/NAME`; a bridge's
+//! flows are rows of a table of their own.
+//!
+//! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use vswitch_flow::FlowRule;
+
+use crate::model::{Bridge, Switch};
+
+/// The name of the file inside the run directory.
+pub const FILE_NAME: &str = "vswitch.db";
+
+/// The version of the rows. A file with another is refused.
+const VERSION: &[u8] = b"1";
+
+const ROWS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("rows");
+
+/// Flows: the bridge's number and the flow's place in its bridge.
+const FLOWS: TableDefinition<'static, (u32, u32), &'static [u8]> = TableDefinition::new("flows");
+
+/// Why the store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file is not one of ours, or damaged.
+    #[error(
+        "{path} is not a store of this switch: {why}; it has been left as it is: \
+         move it away to start with an empty switch",
+        path = path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        why: String,
+    },
+    /// Somebody else has the file open.
+    #[error("{} is in use by another process", .0.display())]
+    Busy(PathBuf),
+    /// The file system.
+    #[error("{path} cannot be used: {why}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+}
+
+/// The flows of every bridge, by the bridge's number.
+pub type Flows = BTreeMap<u32, Vec<FlowRule>>;
+
+/// What survives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Belief {
+    /// Bridges, ports, mirrors.
+    pub switch: Switch,
+    /// Flows that somebody added.
+    pub flows: Flows,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SwitchRow {
+    next_bridge: u32,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the file, making it when there is none, and reads what it holds.
+    pub fn open(path: &Path) -> Result<(Self, Belief), StoreError> {
+        let io = |why: &dyn std::fmt::Display| StoreError::Io {
+            path: path.into(),
+            why: why.to_string(),
+        };
+        let foreign = |why: String| StoreError::Foreign {
+            path: path.into(),
+            why,
+        };
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_file() => {}
+            Ok(_) => return Err(foreign("it is not a file".into())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::begin(path)?,
+            Err(e) => return Err(io(&e)),
+        }
+        check_magic(path).map_err(|e| io(&e))?.map_err(foreign)?;
+        let database = Database::create(path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Busy(path.into()),
+            redb::DatabaseError::UpgradeRequired(version) => {
+                foreign(format!("it is in the file format {version}"))
+            }
+            redb::DatabaseError::Storage(redb::StorageError::Corrupted(why)) => {
+                foreign(format!("it is damaged ({why})"))
+            }
+            redb::DatabaseError::Storage(redb::StorageError::Io(e))
+                if e.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                foreign(format!("it is damaged ({e})"))
+            }
+            other => io(&other),
+        })?;
+        let store = Self {
+            database,
+            path: path.into(),
+        };
+        let belief = store.read()?;
+        Ok((store, belief))
+    }
+
+    /// Makes `new` what a restart finds, `old` being what it would find now.
+    pub fn save(&self, old: &Belief, new: &Belief) -> Result<(), StoreError> {
+        self.write(|rows, flows| {
+            if old.switch.next_bridge != new.switch.next_bridge {
+                let row = SwitchRow {
+                    next_bridge: new.switch.next_bridge,
+                };
+                rows.insert("switch", json(&row).as_slice())?;
+            }
+            for (name, bridge) in &new.switch.bridges {
+                if old.switch.bridges.get(name) != Some(bridge) {
+                    rows.insert(bridge_key(name).as_str(), json(bridge).as_slice())?;
+                }
+            }
+            for name in old.switch.bridges.keys() {
+                if !new.switch.bridges.contains_key(name) {
+                    rows.remove(bridge_key(name).as_str())?;
+                }
+            }
+            let none = Vec::new();
+            for id in old.flows.keys().chain(new.flows.keys()) {
+                let before = old.flows.get(id).unwrap_or(&none);
+                let after = new.flows.get(id).unwrap_or(&none);
+                for (place, flow) in (0_u32..).zip(after) {
+                    if before.get(place as usize) != Some(flow) {
+                        flows.insert((*id, place), json(flow).as_slice())?;
+                    }
+                }
+                for place in after.len()..before.len() {
+                    flows.remove((*id, place as u32))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes a file with its first row. Only a finished one gets the name, so that a crash meanwhile
+    /// leaves nothing that looks like a damaged store.
+    fn begin(path: &Path) -> Result<(), StoreError> {
+        let nascent = path.with_extension("new");
+        let io = |error: &dyn std::fmt::Display| StoreError::Io {
+            path: path.into(),
+            why: error.to_string(),
+        };
+        match std::fs::remove_file(&nascent) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&e)),
+            _ => {}
+        }
+        let store = Self {
+            database: Database::create(&nascent).map_err(|error| io(&error))?,
+            path: nascent.clone(),
+        };
+        store.write(|rows, _| {
+            rows.insert("version", VERSION)?;
+            Ok(())
+        })?;
+        drop(store);
+        std::fs::rename(&nascent, path).map_err(|error| io(&error))
+    }
+
+    fn write(
+        &self,
+        work: impl FnOnce(
+            &mut redb::Table<'_, &'static str, &'static [u8]>,
+            &mut redb::Table<'_, (u32, u32), &'static [u8]>,
+        ) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let result = (|| -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut rows = transaction.open_table(ROWS)?;
+                let mut flows = transaction.open_table(FLOWS)?;
+                work(&mut rows, &mut flows)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        })();
+        result.map_err(|error| StoreError::Io {
+            path: self.path.clone(),
+            why: error.to_string(),
+        })
+    }
+
+    fn read(&self) -> Result<Belief, StoreError> {
+        let foreign = |why: String| StoreError::Foreign {
+            path: self.path.clone(),
+            why,
+        };
+        let (rows, flows) = self
+            .read_rows()
+            .map_err(|error| foreign(error.to_string()))?;
+        let mut belief = Belief::default();
+        let mut version = None;
+        for (key, value) in rows {
+            if key == "version" {
+                version = Some(value);
+            } else if key == "switch" {
+                let row: SwitchRow = parse(&key, &value).map_err(foreign)?;
+                belief.switch.next_bridge = row.next_bridge;
+            } else if let Some(name) = key.strip_prefix("bridge/") {
+                let bridge: Bridge = parse(&key, &value).map_err(foreign)?;
+                belief.switch.bridges.insert(name.into(), bridge);
+            } else {
+                return Err(foreign(format!("it has a row {key:?}")));
+            }
+        }
+        match version.as_deref() {
+            Some(VERSION) => {}
+            Some(other) => {
+                let version = String::from_utf8_lossy(other).into_owned();
+                return Err(foreign(format!("its rows are of version {version:?}")));
+            }
+            None => return Err(foreign("it has no version row".into())),
+        }
+        for ((bridge, place), value) in flows {
+            let flow: FlowRule = parse(&format!("flow {place}"), &value).map_err(foreign)?;
+            belief.flows.entry(bridge).or_default().push(flow);
+        }
+        Ok(belief)
+    }
+
+    fn read_rows(&self) -> Result<Rows, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let mut rows = Vec::new();
+        for row in transaction.open_table(ROWS)?.iter()? {
+            let (key, value) = row?;
+            rows.push((key.value().to_owned(), value.value().to_vec()));
+        }
+        let mut flows = Vec::new();
+        for row in transaction.open_table(FLOWS)?.iter()? {
+            let (key, value) = row?;
+            flows.push((key.value(), value.value().to_vec()));
+        }
+        Ok((rows, flows))
+    }
+}
+
+/// What is under each key, as it is in the file: rows, then flows.
+type Rows = (Vec<(String, Vec<u8>)>, Vec<((u32, u32), Vec<u8>)>);
+
+/// Whether a file begins as redb's do; the inner error says what is wrong.
+fn check_magic(path: &Path) -> std::io::Result<Result<(), String>> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    std::fs::File::open(path)?.take(4).read_to_end(&mut head)?;
+    Ok(if head == b"redb" {
+        Ok(())
+    } else {
+        Err("it is some other kind of file".into())
+    })
+}
+
+fn bridge_key(name: &str) -> String {
+    format!("bridge/{name}")
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("rows are structs of strings, numbers and string maps")
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(key: &str, value: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(value)
+        .map_err(|error| format!("its row {key:?} cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use vswitch_flow::OfPort;
+    use vswitch_flow::action::Action;
+    use vswitch_rpc::method::Options;
+
+    fn belief(bridges: u32) -> Belief {
+        let mut belief = Belief::default();
+        for i in 0..bridges {
+            let mac = [2, 0, 0, 0, 0, i as u8];
+            let name = format!("br{i}");
+            belief
+                .switch
+                .add_bridge(&name, &Options::new(), mac)
+                .expect("a fresh name");
+            let flow = FlowRule {
+                priority: i as u16,
+                actions: vec![Action::Output(OfPort(i + 1))],
+                ..FlowRule::default()
+            };
+            belief.flows.entry(i).or_default().push(flow);
+        }
+        belief
+    }
+
+    #[test]
+    fn what_was_saved_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let (store, found) = Store::open(&path).unwrap();
+        assert_eq!(found, Belief::default());
+        let mut states = vec![found, belief(3), belief(1)];
+        let mut changed = belief(1);
+        changed
+            .switch
+            .set_bridge("br0", &[("fail_mode".into(), "secure".into())].into())
+            .unwrap();
+        changed.flows.clear();
+        states.push(changed.clone());
+        for pair in states.windows(2) {
+            store.save(&pair[0], &pair[1]).unwrap();
+        }
+        drop(store);
+        assert_eq!(Store::open(&path).unwrap().1, changed);
+    }
+
+    #[test]
+    fn two_cannot_have_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let _first = Store::open(&path).unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Busy(_))));
+    }
+
+    #[test]
+    fn foreign_and_damaged_files_are_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let (store, empty) = Store::open(&path).unwrap();
+        store.save(&empty, &belief(2)).unwrap();
+        drop(store);
+        let whole = std::fs::read(&path).unwrap();
+        let mut cases = vec![b"not a store\n".to_vec(), b"redb".to_vec(), whole.clone()];
+        // The header with the roots of both copies of the trees.
+        cases[2][..512].fill(0x55);
+        cases.push(cases[2].clone());
+        cases[3][..4].copy_from_slice(b"redb");
+        cases.push(whole[..whole.len() / 2].to_vec());
+        for (i, bytes) in cases.iter().enumerate() {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Store::open(&path).expect_err("refused").to_string();
+            assert!(error.contains("vswitch.db"), "case {i}: {error}");
+            assert_eq!(&std::fs::read(&path).unwrap(), bytes, "case {i}");
+        }
+    }
+
+    #[test]
+    fn rows_of_another_version_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let (store, _) = Store::open(&path).unwrap();
+        store
+            .write(|rows, _| {
+                rows.insert("version", b"99".as_slice())?;
+                Ok(())
+            })
+            .unwrap();
+        drop(store);
+        let error = Store::open(&path).expect_err("refused").to_string();
+        assert!(error.contains("version \"99\""), "{error}");
+    }
+
+    const WRITER: &str = "VSWITCH_TEST_STORE_WRITER";
+
+    /// Saves one state after another until it is killed; a line says which has been saved.
+    fn write_for_ever(path: &Path) {
+        let (store, mut now) = Store::open(path).unwrap();
+        let mut out = std::io::stdout();
+        for i in now.switch.next_bridge.. {
+            let mut next = now.clone();
+            // A hand's breadth of bridges come and go so that rows are inserted and removed.
+            let name = format!("br{}", i % 7);
+            let _ = next.switch.del_bridge(&name);
+            next.switch
+                .add_bridge(&name, &Options::new(), [2, 0, 0, 0, 0, 1])
+                .unwrap();
+            next.flows = belief(i % 5).flows;
+            store.save(&now, &next).unwrap();
+            now = next;
+            writeln!(out, "saved {i}").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_killed_writer_leaves_what_it_acknowledged() {
+        if let Some(path) = std::env::var_os(WRITER) {
+            return write_for_ever(Path::new(&path));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        for round in 0..8 {
+            let mut writer = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture"])
+                .arg("store::tests::a_killed_writer_leaves_what_it_acknowledged")
+                .env(WRITER, &path)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+            let mut acknowledged = None;
+            // Killed after a different number of saves each time, and at whatever it is doing then.
+            for line in lines.by_ref().map_while(Result::ok) {
+                let Some(number) = line.strip_prefix("saved ") else {
+                    continue;
+                };
+                let number: u32 = number.parse().unwrap();
+                let first = *acknowledged.get_or_insert(number);
+                if number >= first + round * 3 {
+                    break;
+                }
+            }
+            writer.kill().unwrap();
+            writer.wait().unwrap();
+            let last = lines
+                .map_while(Result::ok)
+                .filter_map(|line| line.strip_prefix("saved ")?.parse().ok())
+                .last()
+                .unwrap_or_else(|| acknowledged.expect("it saved") + round * 3);
+            let (_, found) = Store::open(&path).expect("readable after the kill");
+            let saved = found.switch.next_bridge - 1;
+            assert!(
+                saved == last || saved == last + 1,
+                "found {saved}, acknowledged {last}"
+            );
+            let flows = belief(saved % 5).flows;
+            assert_eq!(found.flows, flows, "flows belong to the same state");
+        }
+    }
+}
