@@ -1,4 +1,5 @@
 #![forbid(unsafe_code)]
 
+pub mod host;
 pub mod model;
 pub mod store;

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
@@ -90,6 +90,13 @@ impl Netns {
                 })?;
             thread.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
+    }
+}
+
+/// A namespace that the kernel handed out, as [`crate::tap::device_namespace`] does.
+impl From<OwnedFd> for Netns {
+    fn from(fd: OwnedFd) -> Self {
+        Self { file: fd.into() }
     }
 }
 
