@@ -1,5 +1,18 @@
+//! The control process of the switch: it knows what should be, and sees to it that it is.
+//!
+//! The rooms, in the order in which a command meets them: [`rpc`] reads it, [`command`] carries it
+//! out by changing the [`model`], asking the [`host`] for devices, and having [`control`] write the
+//! change to the [`store`] and tell the [`dataplane`] what [`plan`] makes of it.
+//!
+//! One thread, one event loop (`main.rs`). No packet comes here, and none waits for us: the datapath
+//! goes on while this process is away.
 #![forbid(unsafe_code)]
 
+pub mod command;
+pub mod control;
+pub mod dataplane;
 pub mod host;
 pub mod model;
+pub mod plan;
+pub mod rpc;
 pub mod store;

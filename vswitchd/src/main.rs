@@ -1,1 +1,276 @@
-fn main() {}
+//! `vswitchd`: starts, waits for calls, news and ends, and hands each to [`Control`].
+#![forbid(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use rustix::fs::FlockOperation;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CapabilitySet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, sleep_until};
+use vswitch_dpapi::message::PollMode;
+use vswitch_rpc::{Call, DEFAULT_RUNDIR, RUNDIR_VARIABLE, SOCKET_NAME};
+use vswitchd::control::Control;
+use vswitchd::dataplane::{Dataplane, Launch};
+use vswitchd::host::Watch;
+use vswitchd::rpc::{Job, Server};
+use vswitchd::store::{self, Store};
+
+/// The file that says who holds the run directory.
+const PID_NAME: &str = "vswitchd.pid";
+
+/// The packet process's program, beside ours.
+const DATAPATH_PROGRAM: &str = "vswitch-datapath";
+
+/// Descriptors that a switch with thousands of ports needs, each held here and in the datapath.
+const FILES: u64 = 1 << 20;
+
+/// The control process of vswitch. It starts the packet process, or takes over one that runs.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+        vswitchd --rundir /run/vswitch\n  \
+        vswitchd --cores 2,3 --poll busy\n\n\
+        SIGTERM ends this process only, packets flow on. `vsctl shutdown` ends the switch."
+)]
+struct Args {
+    /// Directory for sockets, logs and the store
+    #[arg(long, value_name = "DIR", env = RUNDIR_VARIABLE, default_value = DEFAULT_RUNDIR)]
+    rundir: PathBuf,
+    /// Threads that move packets, when --cores is not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: Option<u32>,
+    /// Cores for these threads, one each: `1`, `1,3`, `2-5`
+    #[arg(long, value_name = "LIST")]
+    cores: Option<String>,
+    /// What these threads do when no packet comes
+    #[arg(long, value_enum, default_value_t = Poll::Adaptive)]
+    poll: Poll,
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: tracing_subscriber::filter::LevelFilter,
+    /// The packet process's program, when it is not beside this one
+    #[arg(long, value_name = "PATH")]
+    datapath: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Poll {
+    /// Poll while busy, sleep when idle
+    Adaptive,
+    /// Never sleep
+    Busy,
+}
+
+fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(args.log)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    match run(&args) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vswitchd: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    check_privilege()?;
+    make_rundir(&args.rundir)?;
+    let rundir = std::path::absolute(&args.rundir).with_context(|| {
+        format!(
+            "the run directory {} has no full path",
+            args.rundir.display()
+        )
+    })?;
+    let _holder = hold(&rundir.join(PID_NAME), &rundir)?;
+    raise_limits();
+    let launch = Launch {
+        program: match &args.datapath {
+            Some(program) => program.clone(),
+            None => beside_us()?,
+        },
+        workers: args.workers,
+        cores: args.cores.clone(),
+        poll: match args.poll {
+            Poll::Adaptive => PollMode::Adaptive,
+            Poll::Busy => PollMode::Busy,
+        },
+    };
+    let (store, belief) = Store::open(&rundir.join(store::FILE_NAME))?;
+    let control = Control::new(store, belief, Dataplane::new(&rundir, launch));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no event loop could be made")?
+        .block_on(serve(control, &rundir))
+}
+
+/// The event loop: one thing after another, each to its end.
+async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
+    // Before devices are looked at for the first time, so that no change is missed.
+    let mut watch = Watch::start().context("no news of devices from the kernel")?;
+    control.recover().await?;
+    let mut server = Server::start(&rundir.join(SOCKET_NAME))
+        .with_context(|| format!("cannot listen in {}", rundir.display()))?;
+    tracing::info!(rundir = %rundir.display(), "ready");
+    loop {
+        let look_due = control.look_due();
+        let pause = control.pause();
+        tokio::select! {
+            Some(job) = server.next() => {
+                if answer(&mut control, job).await {
+                    tracing::info!("the switch has been shut down");
+                    return Ok(());
+                }
+            }
+            news = watch.next() => control.hear(news),
+            () = async { sleep_until(look_due.unwrap_or_else(tokio::time::Instant::now)).await },
+                if look_due.is_some() =>
+            {
+                if let Err(error) = control.look().await {
+                    tracing::warn!(%error, "the datapath was not told what became of a device");
+                }
+            }
+            () = async { control.dataplane.ended().await; sleep(pause).await } => {
+                if let Err(error) = control.recover().await {
+                    tracing::error!(%error, "the datapath could not be brought back; trying again");
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("ending; the datapath goes on");
+    Ok(())
+}
+
+/// Carries out one call; true when it was the last.
+async fn answer(control: &mut Control, job: Job) -> bool {
+    let last = matches!(job.call, Call::Shutdown(_));
+    let method = job.call.name();
+    let answer = control.call(job.call).await;
+    if let Err(refusal) = &answer {
+        tracing::debug!(method, %refusal, "refused");
+    }
+    let last = last && answer.is_ok();
+    // A caller that has left does not undo what it asked for.
+    let _ = job.answer.send(answer);
+    if last {
+        let _ = job.written.await;
+    }
+    last
+}
+
+/// Says what is missing before anything fails for the lack of it.
+fn check_privilege() -> Result<()> {
+    let have = rustix::thread::capabilities(None)
+        .context("the kernel does not tell this process's capabilities")?
+        .effective;
+    let needed = [
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::NET_RAW, "CAP_NET_RAW"),
+        (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ];
+    let missing: Vec<&str> = needed
+        .iter()
+        .filter(|(bit, _)| !have.contains(*bit))
+        .map(|(_, name)| *name)
+        .collect();
+    if !missing.is_empty() {
+        bail!(
+            "it makes devices and enters network namespaces, for which this process lacks {}; \
+             run it as root",
+            missing.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn make_rundir(rundir: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(rundir)
+        .with_context(|| format!("the run directory {} cannot be made", rundir.display()))
+}
+
+/// Takes the run directory for as long as the file is open, so also until `kill -9`.
+fn hold(path: &Path, rundir: &Path) -> Result<File> {
+    let cannot = || format!("{} cannot be used", path.display());
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(path)
+        .with_context(cannot)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).with_context(cannot)?;
+            bail!(
+                "another vswitchd holds {}: process {}; end it or take another --rundir",
+                rundir.display(),
+                pid.trim()
+            );
+        }
+        Err(error) => return Err(error).with_context(cannot),
+    }
+    file.set_len(0).with_context(cannot)?;
+    file.rewind().with_context(cannot)?;
+    writeln!(file, "{}", std::process::id()).with_context(cannot)?;
+    Ok(file)
+}
+
+/// Locked memory and descriptors for the datapath, which inherits our limits.
+fn raise_limits() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Memlock, unlimited) {
+        tracing::warn!(%error, "the limit of locked memory stays; AF_XDP may not get its memory");
+    }
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: Some(FILES),
+        maximum: Some(FILES),
+    };
+    if rustix::process::setrlimit(Resource::Nofile, wanted).is_err() {
+        let most = Rlimit {
+            current: now.maximum,
+            maximum: now.maximum,
+        };
+        if let Err(error) = rustix::process::setrlimit(Resource::Nofile, most) {
+            tracing::warn!(%error, "the limit of open files stays");
+        }
+    }
+}
+
+fn beside_us() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("this program's own path is not known")?;
+    let program = own.with_file_name(DATAPATH_PROGRAM);
+    match std::fs::metadata(&program) {
+        Ok(_) => Ok(program),
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+            "there is no {DATAPATH_PROGRAM} beside {}; give its place with --datapath",
+            own.display()
+        ),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be used", program.display())),
+    }
+}

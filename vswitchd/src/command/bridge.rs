@@ -1,0 +1,145 @@
+//! Bridges and what they have learnt.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use vswitch_dpapi::BridgeId;
+use vswitch_dpapi::message::{FdbRow, Reply, Request};
+use vswitch_rpc::bridge::{
+    AddBr, DelBr, FailMode, FdbCounters, FdbEntry, FdbFlush, FdbShare, FdbShow, FdbStats, ReadBr,
+    SetBr,
+};
+use vswitch_rpc::method::{Done, Options};
+use vswitch_rpc::{Code, Refusal};
+
+use crate::control::Control;
+use crate::dataplane::unexpected;
+use crate::host::device;
+use crate::model::{bridge, key};
+use crate::plan;
+
+impl Control {
+    pub(super) async fn add_br(&mut self, call: AddBr) -> Result<Done, Refusal> {
+        let mut next = self.belief.clone();
+        let mac = random_mac()?;
+        next.switch.add_bridge(&call.name, &call.options, mac)?;
+        let bridge = next.switch.bridge(&call.name)?;
+        let local = bridge.ports[&call.name].clone();
+        next.flows
+            .insert(bridge.id, plan::first_flows(bridge.settings.fail_mode));
+        let device = device::make(&local, Some(mac))?;
+        self.commit(next, vec![(local.id, device)]).await?;
+        Ok(Done {})
+    }
+
+    pub(super) async fn del_br(&mut self, call: DelBr) -> Result<Done, Refusal> {
+        let mut next = self.belief.clone();
+        let bridge = next.switch.del_bridge(&call.name)?;
+        next.flows.remove(&bridge.id);
+        self.commit(next, Vec::new()).await?;
+        Ok(Done {})
+    }
+
+    pub(super) fn list_br(&self) -> Result<Vec<String>, Refusal> {
+        Ok(self.belief.switch.bridges.keys().cloned().collect())
+    }
+
+    pub(super) async fn set_br(&mut self, call: SetBr) -> Result<Done, Refusal> {
+        let mut next = self.belief.clone();
+        let before = next.switch.bridge(&call.name)?.settings.fail_mode;
+        next.switch.set_bridge(&call.name, &call.options)?;
+        let bridge = next.switch.bridge(&call.name)?;
+        let flows = next.flows.entry(bridge.id).or_default();
+        // The one flow that comes with standalone goes with it; flows that somebody added stay.
+        match (before, bridge.settings.fail_mode) {
+            (FailMode::Standalone, FailMode::Secure) => {
+                flows.retain(|flow| *flow != plan::normal());
+            }
+            (FailMode::Secure, FailMode::Standalone) if flows.is_empty() => {
+                flows.push(plan::normal());
+            }
+            _ => {}
+        }
+        self.commit(next, Vec::new()).await?;
+        Ok(Done {})
+    }
+
+    pub(super) fn read_br(&self, call: &ReadBr) -> Result<Options, Refusal> {
+        let bridge = self.belief.switch.bridge(&call.name)?;
+        Ok(key::show(bridge::KEYS, &bridge.settings))
+    }
+
+    async fn fdb(&mut self, bridge: &str) -> Result<Vec<FdbRow>, Refusal> {
+        let bridge = BridgeId(self.belief.switch.bridge(bridge)?.id);
+        match self.dataplane.ask(&Request::Fdb { bridge }).await? {
+            Reply::Fdb(rows) => Ok(rows),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    /// The name of the port with this number, or the number where it is just being removed.
+    pub(super) fn port_name(&self, id: u32) -> String {
+        let port = self.belief.switch.port_by_id(id);
+        port.map_or_else(|| id.to_string(), |(_, port)| port.name.clone())
+    }
+
+    pub(super) async fn fdb_show(&mut self, call: &FdbShow) -> Result<Vec<FdbEntry>, Refusal> {
+        let mut rows = self.fdb(&call.bridge).await?;
+        rows.sort_by_key(|row| (row.vlan, row.mac));
+        Ok(rows
+            .iter()
+            .map(|row| FdbEntry {
+                of_port: row.of_port.0,
+                port: self.port_name(row.port.0),
+                vlan: row.vlan,
+                mac: key::show_mac(row.mac),
+                age_s: u64::from(row.age),
+            })
+            .collect())
+    }
+
+    pub(super) async fn fdb_flush(&mut self, call: &FdbFlush) -> Result<Done, Refusal> {
+        let bridge = BridgeId(self.belief.switch.bridge(&call.bridge)?.id);
+        let request = Request::FlushFdb { bridge };
+        self.dataplane.tell(&request, &[]).await?;
+        Ok(Done {})
+    }
+
+    pub(super) async fn fdb_stats(&mut self, call: &FdbStats) -> Result<FdbCounters, Refusal> {
+        let rows = self.fdb(&call.bridge).await?;
+        let mut by_port = BTreeMap::new();
+        for row in &rows {
+            *by_port.entry(row.port.0).or_insert(0) += 1;
+        }
+        Ok(FdbCounters {
+            entries: rows.len() as u64,
+            limit: u64::from(
+                self.belief
+                    .switch
+                    .bridge(&call.bridge)?
+                    .settings
+                    .mac_table_size,
+            ),
+            by_port: by_port
+                .into_iter()
+                .map(|(port, entries)| FdbShare {
+                    port: self.port_name(port),
+                    entries,
+                })
+                .collect(),
+        })
+    }
+}
+
+/// An address that nobody else has: random, locally administered, not a group's.
+fn random_mac() -> Result<[u8; 6], Refusal> {
+    let mut mac = [0; 6];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut mac))
+        .map_err(|error| {
+            let text = format!("there are no random numbers to be had: {error}");
+            Refusal::new(Code::Kernel, text)
+        })?;
+    mac[0] = mac[0] & 0xfc | 0x02;
+    Ok(mac)
+}

@@ -1,0 +1,167 @@
+//! Flows and what they do to a packet.
+//!
+//! Flows that were added belong to what should be, so they are in the store and a new datapath gets
+//! them again. Their counters belong to the datapath.
+
+use vswitch_dpapi::BridgeId;
+use vswitch_dpapi::message::{FlowStats, Reply, Request};
+use vswitch_flow::text::{Actions, FlowText, ParseError, parse_flow, parse_match};
+use vswitch_flow::{FlowRule, Match, OfPort};
+use vswitch_rpc::flow::{AddFlow, DelFlows, DumpFlows, Row, Story, Trace};
+use vswitch_rpc::method::{Done, Removed};
+use vswitch_rpc::{Code, Refusal};
+
+use crate::control::Control;
+use crate::dataplane::unexpected;
+use crate::model::Bridge;
+
+/// Which flows of a bridge are meant.
+struct Filter {
+    rule: FlowRule,
+    /// Only flows of the rule's table.
+    table: bool,
+    /// Only flows of the rule's priority with exactly its match.
+    strict: bool,
+}
+
+impl Filter {
+    /// Reads a match, with `table=` and `priority=` in it where they are meant.
+    fn parse(bridge: &Bridge, text: Option<&str>, strict: bool) -> Result<Self, Refusal> {
+        let text = text.unwrap_or_default();
+        let named = |key: &str| {
+            let mut pieces = text.split([',', ' ']);
+            pieces.any(|piece| piece.trim().starts_with(key))
+        };
+        let whole = format!("{text} actions=drop");
+        let rule = parse_flow(&whole, &|name| number(bridge, name))
+            .map_err(bad_text)?
+            .rule;
+        if named("priority=") && !strict {
+            let text = "only a strict deletion takes priority=";
+            return Err(Refusal::new(Code::Refused, text));
+        }
+        Ok(Self {
+            rule,
+            table: strict || named("table="),
+            strict,
+        })
+    }
+
+    fn takes(&self, flow: &FlowRule) -> bool {
+        if self.table && flow.table != self.rule.table {
+            return false;
+        }
+        if self.strict {
+            flow.priority == self.rule.priority && flow.matches == self.rule.matches
+        } else {
+            covers(&self.rule.matches, &flow.matches)
+        }
+    }
+}
+
+/// Whether every packet that `narrow` matches is one that `wide` matches, as their masks tell.
+fn covers(wide: &Match, narrow: &Match) -> bool {
+    let mut both = *narrow.mask();
+    both.union(wide.mask());
+    both == *narrow.mask() && wide.matches(narrow.key())
+}
+
+fn number(bridge: &Bridge, name: &str) -> Option<OfPort> {
+    bridge.ports.get(name).map(|port| OfPort(port.of_port))
+}
+
+fn bad_text(error: ParseError) -> Refusal {
+    Refusal::new(Code::Refused, format!("the flow cannot be read: {error}"))
+}
+
+/// Refuses what a flow says of its life, which is OpenFlow's part.
+fn check_lasting(flow: &FlowText) -> Result<(), Refusal> {
+    let lasting = FlowText {
+        rule: flow.rule.clone(),
+        ..FlowText::default()
+    };
+    if *flow == lasting {
+        return Ok(());
+    }
+    let text = "a flow added here stays until it is removed: timeouts, importance, send_flow_rem, \
+                check_overlap and reset_counts are not possible";
+    Err(Refusal::new(Code::Refused, text))
+}
+
+impl Control {
+    pub(super) async fn add_flow(&mut self, call: AddFlow) -> Result<Done, Refusal> {
+        let mut next = self.belief.clone();
+        let bridge = next.switch.bridge(&call.bridge)?;
+        let flow = parse_flow(&call.flow, &|name| number(bridge, name)).map_err(bad_text)?;
+        check_lasting(&flow)?;
+        let rule = flow.rule;
+        let flows = next.flows.entry(bridge.id).or_default();
+        let same = |old: &&mut FlowRule| {
+            old.table == rule.table && old.priority == rule.priority && old.matches == rule.matches
+        };
+        match flows.iter_mut().find(same) {
+            Some(old) => *old = rule,
+            None => flows.push(rule),
+        }
+        self.commit(next, Vec::new()).await?;
+        Ok(Done {})
+    }
+
+    pub(super) async fn del_flows(&mut self, call: DelFlows) -> Result<Removed, Refusal> {
+        let mut next = self.belief.clone();
+        let bridge = next.switch.bridge(&call.bridge)?;
+        let filter = Filter::parse(bridge, call.filter.as_deref(), call.strict)?;
+        let flows = next.flows.entry(bridge.id).or_default();
+        let before = flows.len();
+        flows.retain(|flow| !filter.takes(flow));
+        let removed = (before - flows.len()) as u64;
+        self.commit(next, Vec::new()).await?;
+        Ok(Removed { removed })
+    }
+
+    pub(super) async fn dump_flows(&mut self, call: DumpFlows) -> Result<Vec<Row>, Refusal> {
+        let bridge = self.belief.switch.bridge(&call.bridge)?;
+        let filter = Filter::parse(bridge, call.filter.as_deref(), false)?;
+        let bridge = BridgeId(bridge.id);
+        let mut flows = match self.dataplane.ask(&Request::Flows { bridge }).await? {
+            Reply::Flows(flows) => flows,
+            other => return Err(unexpected(&other).into()),
+        };
+        flows.retain(|stats| filter.takes(&stats.flow));
+        flows.sort_by(|a, b| {
+            let order =
+                |stats: &FlowStats| (stats.flow.table, std::cmp::Reverse(stats.flow.priority));
+            order(a).cmp(&order(b))
+        });
+        Ok(flows
+            .into_iter()
+            .map(|stats| Row {
+                table: stats.flow.table,
+                priority: stats.flow.priority,
+                cookie: stats.flow.cookie,
+                duration_s: stats.age_ms as f64 / 1000.0,
+                packets: stats.packets,
+                bytes: stats.bytes,
+                matches: stats.flow.matches.to_string(),
+                actions: Actions(&stats.flow.actions).to_string(),
+                text: stats.flow.to_string(),
+            })
+            .collect())
+    }
+
+    pub(super) async fn trace(&mut self, call: Trace) -> Result<Story, Refusal> {
+        let bridge = self.belief.switch.bridge(&call.bridge)?;
+        let packet = parse_match(&call.flow, &|name| number(bridge, name)).map_err(bad_text)?;
+        let request = Request::Trace {
+            bridge: BridgeId(bridge.id),
+            key: Box::new(*packet.key()),
+        };
+        match self.dataplane.ask(&request).await? {
+            Reply::Trace(report) => Ok(Story {
+                lines: report.lines,
+                datapath_actions: report.actions,
+            }),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The calls of `vsctl`, one function each.
+
+mod bridge;
+mod datapath;
+mod flow;
+mod mirror;
+mod port;
+mod show;
+
+use serde::Serialize;
+use serde_json::Value;
+use vswitch_rpc::method::Done;
+use vswitch_rpc::{Call, Code, Refusal};
+
+use crate::control::Control;
+
+/// A reply on its way to the caller.
+type Answer = Result<Value, Refusal>;
+
+impl Control {
+    /// Carries out one call.
+    pub async fn call(&mut self, call: Call) -> Answer {
+        match call {
+            Call::Show(_) => reply(self.show().await),
+            Call::Shutdown(_) => {
+                let ended = self.shutdown().await;
+                reply(ended.map(|()| Done {}).map_err(Refusal::from))
+            }
+            Call::AddBr(call) => reply(self.add_br(call).await),
+            Call::DelBr(call) => reply(self.del_br(call).await),
+            Call::ListBr(_) => reply(self.list_br()),
+            Call::SetBr(call) => reply(self.set_br(call).await),
+            Call::ReadBr(call) => reply(self.read_br(&call)),
+            Call::AddPort(call) => reply(self.add_port(call).await),
+            Call::DelPort(call) => reply(self.del_port(call).await),
+            Call::ListPorts(call) => reply(self.list_ports(&call)),
+            Call::SetPort(call) => reply(self.set_port(call).await),
+            Call::ReadPort(call) => reply(self.read_port(&call)),
+            Call::DumpPorts(call) => reply(self.dump_ports(&call).await),
+            Call::AddMirror(call) => reply(self.add_mirror(call).await),
+            Call::DelMirror(call) => reply(self.del_mirror(call).await),
+            Call::FdbShow(call) => reply(self.fdb_show(&call).await),
+            Call::FdbFlush(call) => reply(self.fdb_flush(&call).await),
+            Call::FdbStats(call) => reply(self.fdb_stats(&call).await),
+            Call::AddFlow(call) => reply(self.add_flow(call).await),
+            Call::DelFlows(call) => reply(self.del_flows(call).await),
+            Call::DumpFlows(call) => reply(self.dump_flows(call).await),
+            Call::Trace(call) => reply(self.trace(call).await),
+            Call::DpctlShow(_) => reply(self.dpctl_show().await),
+            Call::DpctlDumpFlows(_) => reply(self.dpctl_dump_flows().await),
+            Call::PmdStats(_) => reply(self.pmd_stats().await),
+            Call::PmdRxq(_) => reply(self.pmd_rxq().await),
+            Call::Drops(call) => reply(self.drops(call).await),
+        }
+    }
+}
+
+fn reply(result: Result<impl Serialize, Refusal>) -> Answer {
+    serde_json::to_value(result?).map_err(|error| {
+        let text = format!("the answer cannot be written as JSON: {error}");
+        Refusal::new(Code::Failed, text)
+    })
+}

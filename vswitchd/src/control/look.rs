@@ -1,0 +1,169 @@
+//! Looking at devices after news of them: moved, renamed, up, down, gone, back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vswitch_dpapi::PortId;
+use vswitch_dpapi::message::Request;
+
+use super::Control;
+use crate::dataplane::DataplaneError;
+use crate::host::{News, device};
+use crate::model::Port;
+
+/// How long news are gathered before devices are looked at: one change of a device makes several,
+/// and namespaces come and go with many devices.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Devices of which there is news.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    ifindexes: BTreeSet<u32>,
+    everything: bool,
+    due: Option<Instant>,
+}
+
+impl Control {
+    /// Takes note of news.
+    pub fn hear(&mut self, news: News) {
+        match news {
+            News::Device(ifindex) => {
+                self.news.ifindexes.insert(ifindex);
+            }
+            News::Everything => self.news.everything = true,
+        }
+        self.news.due.get_or_insert_with(|| Instant::now() + GATHER);
+    }
+
+    /// When devices are to be looked at, if there is reason to.
+    pub fn look_due(&self) -> Option<Instant> {
+        self.news.due
+    }
+
+    /// Looks at the devices of which there was news and at those that are missing, and tells the
+    /// datapath what has become of them.
+    pub async fn look(&mut self) -> Result<(), DataplaneError> {
+        let news = std::mem::take(&mut self.news);
+        let ports: Vec<Port> = self
+            .belief
+            .switch
+            .ports()
+            .filter(|(_, port)| port.has_device())
+            .map(|(_, port)| port.clone())
+            .collect();
+        let before = self.desired(&self.belief);
+        let mut back = Vec::new();
+        for port in &ports {
+            match self.devices.get_mut(&port.id) {
+                Some(device) => {
+                    let link = device.link.as_ref();
+                    let concerned = link.is_none_or(|link| news.ifindexes.contains(&link.ifindex));
+                    if !concerned && !news.everything {
+                        continue;
+                    }
+                    let was = (device.place.clone(), device.link.clone());
+                    if device.look() {
+                        tell(port, &was.0, was.1.as_ref(), device);
+                    }
+                    if device.is_lost() {
+                        self.devices.remove(&port.id);
+                        self.errors.insert(port.id, "the device is gone".into());
+                        let request = Request::Detach {
+                            port: PortId(port.id),
+                        };
+                        self.dataplane.tell(&request, &[]).await?;
+                        back.push(port);
+                    }
+                }
+                None => back.push(port),
+            }
+        }
+        for port in back {
+            if self.find_again(port) {
+                tracing::info!(port = port.name, "the port has a device again");
+            }
+        }
+        let desired = self.desired(&self.belief);
+        if desired != before {
+            let request = Request::SetDesired(Box::new(desired));
+            self.dataplane.tell(&request, &[]).await?;
+        }
+        let fresh: Vec<u32> = ports
+            .iter()
+            .map(|port| port.id)
+            .filter(|id| self.devices.contains_key(id) && self.errors.contains_key(id))
+            .collect();
+        for id in fresh {
+            self.errors.remove(&id);
+            match self.attach(id).await {
+                Ok(()) => {}
+                Err(error) if error.is_loss() => return Err(error),
+                Err(error) => {
+                    self.devices.remove(&id);
+                    self.errors.insert(id, error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a device of the port's name that has come, or come back. A device that we made and
+    /// somebody removed is not made again: whoever removed it meant it.
+    fn find_again(&mut self, port: &Port) -> bool {
+        let found = device::find(port.device(), port.settings.netns.as_deref());
+        if !found.is_ok_and(|found| found.link.is_some()) {
+            return false;
+        }
+        let port = Port {
+            made_device: false,
+            ..port.clone()
+        };
+        match device::make(&port, None) {
+            Ok(device) => {
+                self.devices.insert(port.id, device);
+                true
+            }
+            Err(error) => {
+                self.errors.insert(port.id, error.to_string());
+                false
+            }
+        }
+    }
+}
+
+/// Says what has happened to a device.
+fn tell(
+    port: &Port,
+    place: &crate::host::place::Place,
+    link: Option<&crate::host::netlink::Link>,
+    device: &crate::host::Device,
+) {
+    let port = &port.name;
+    let Some(now) = &device.link else {
+        tracing::warn!(port, "the device is gone");
+        return;
+    };
+    if *place != device.place {
+        let netns = device.place.label().unwrap_or("the switch's own");
+        tracing::info!(port, netns, "the device was moved");
+    }
+    let Some(was) = link else {
+        return;
+    };
+    if was.name != now.name {
+        tracing::info!(
+            port,
+            from = was.name,
+            to = now.name,
+            "the device was renamed"
+        );
+    }
+    if was.running != now.running {
+        let state = if now.running { "up" } else { "down" };
+        tracing::info!(port, "the device is {state}");
+    }
+    if was.mtu != now.mtu {
+        tracing::info!(port, mtu = now.mtu, "the device has another MTU");
+    }
+}

@@ -1,0 +1,181 @@
+//! What the control process holds, and the one way in which it changes.
+//!
+//! [`Control`] belongs to the event loop in `main.rs`, which hands it calls, news of devices and the
+//! datapath's end, one after another; nothing else touches it, so nothing is locked.
+//!
+//! Law of a change: it is checked first, then its devices are made, then it is written to the store,
+//! then the datapath has it, and only then is it answered. Whatever fails takes everything before it
+//! back. A datapath that dies meanwhile is no failure: the next one gets the whole of it.
+
+mod look;
+mod sync;
+
+use std::collections::BTreeMap;
+
+use vswitch_dpapi::message::Request;
+use vswitch_dpapi::{BridgeId, Desired, PortId};
+use vswitch_rpc::{Code, Refusal};
+
+use crate::dataplane::{Dataplane, DataplaneError};
+use crate::host::Device;
+use crate::model::Port;
+use crate::plan::{self, Seen};
+use crate::store::{Belief, Store, StoreError};
+
+/// Everything the control process holds.
+#[derive(Debug)]
+pub struct Control {
+    /// What should be.
+    pub(crate) belief: Belief,
+    store: Store,
+    /// The kernel's part of each port, by the port's number. A port without an entry has no device:
+    /// it is gone, or could not be had.
+    pub(crate) devices: BTreeMap<u32, Device>,
+    /// Why a port does not work, by the port's number.
+    pub(crate) errors: BTreeMap<u32, String>,
+    /// The packet process.
+    pub dataplane: Dataplane,
+    /// How often in a row the datapath could not be brought back.
+    failures: u32,
+    /// Devices of which there is news.
+    news: look::Pending,
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::new(Code::Failed, error.to_string()).hint("nothing has been changed")
+    }
+}
+
+impl Control {
+    /// Nothing is done yet; [`Control::recover`] brings datapath and devices to what should be.
+    pub fn new(store: Store, belief: Belief, dataplane: Dataplane) -> Self {
+        Self {
+            belief,
+            store,
+            devices: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            dataplane,
+            failures: 0,
+            news: look::Pending::default(),
+        }
+    }
+
+    /// What the datapath is to be told if `belief` should be.
+    fn desired(&self, belief: &Belief) -> Desired {
+        let seen = self.devices.iter().filter_map(|(id, device)| {
+            let link = device.link.as_ref()?;
+            let seen = Seen {
+                mtu: link.mtu,
+                up: link.running,
+            };
+            Some((*id, seen))
+        });
+        plan::desired(&belief.switch, &seen.collect())
+    }
+
+    /// Makes `next` what should be, in the store and in the datapath. `made` are the devices of new
+    /// ports. After an error everything is as before, and those devices are gone.
+    pub(crate) async fn commit(
+        &mut self,
+        next: Belief,
+        made: Vec<(u32, Device)>,
+    ) -> Result<(), Refusal> {
+        self.store.save(&self.belief, &next)?;
+        let before = std::mem::replace(&mut self.belief, next);
+        let new: Vec<u32> = made.iter().map(|(id, _)| *id).collect();
+        self.devices.extend(made);
+        let mut result = self.enforce(&before, &new).await;
+        if result.as_ref().is_err_and(DataplaneError::is_loss) {
+            // The next datapath gets everything, this change with the rest.
+            result = self.recover().await;
+            if let Some(why) = new.iter().find_map(|id| self.errors.remove(id)) {
+                result = Err(DataplaneError::Refused(why));
+            }
+        }
+        let Err(error) = result else {
+            self.forget_removed();
+            return Ok(());
+        };
+        for id in &new {
+            self.devices.remove(id);
+        }
+        let failed = std::mem::replace(&mut self.belief, before);
+        if let Err(error) = self.store.save(&failed, &self.belief) {
+            tracing::error!(%error, "a change that failed could not be taken out of the store");
+        }
+        if !error.is_loss()
+            && let Err(error) = self.enforce(&failed, &[]).await
+        {
+            tracing::error!(%error, "a change that failed could not be taken back");
+        }
+        Err(error.into())
+    }
+
+    /// Has the datapath do what differs between `before` and now.
+    async fn enforce(&mut self, before: &Belief, new: &[u32]) -> Result<(), DataplaneError> {
+        let desired = self.desired(&self.belief);
+        if desired != self.desired(before) {
+            let request = Request::SetDesired(Box::new(desired));
+            self.dataplane.tell(&request, &[]).await?;
+        }
+        for bridge in self.belief.switch.bridges.values() {
+            let flows = self.belief.flows.get(&bridge.id);
+            if flows != before.flows.get(&bridge.id) {
+                let request = Request::SetFlows {
+                    bridge: BridgeId(bridge.id),
+                    flows: flows.cloned().unwrap_or_default(),
+                };
+                self.dataplane.tell(&request, &[]).await?;
+            }
+        }
+        for id in new {
+            self.attach(*id).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands a port's descriptors over.
+    async fn attach(&mut self, id: u32) -> Result<(), DataplaneError> {
+        let Some(device) = self.devices.get_mut(&id) else {
+            return Ok(());
+        };
+        let request = Request::Attach {
+            port: PortId(id),
+            attachment: device.attachment(),
+        };
+        self.dataplane.tell(&request, &device.fds()).await?;
+        device.handed_over();
+        Ok(())
+    }
+
+    /// Lets go of the devices of ports that are no more.
+    fn forget_removed(&mut self) {
+        let switch = &self.belief.switch;
+        let ids: std::collections::BTreeSet<u32> =
+            switch.ports().map(|(_, port)| port.id).collect();
+        self.devices.retain(|id, _| ids.contains(id));
+        self.errors.retain(|id, _| ids.contains(id));
+    }
+
+    /// The address for the device of a port, where we make it.
+    fn mac(&self, port: &Port) -> Option<[u8; 6]> {
+        if port.is_local() {
+            let bridge = self.belief.switch.bridges.get(&port.name);
+            bridge.map(|bridge| bridge.mac)
+        } else {
+            port.settings.addr
+        }
+    }
+
+    /// Ends the datapath and gives every device back.
+    pub async fn shutdown(&mut self) -> Result<(), DataplaneError> {
+        match self.dataplane.shutdown().await {
+            // One that is not there has nothing to give back.
+            Ok(()) | Err(DataplaneError::Gone) => {}
+            Err(error) => return Err(error),
+        }
+        self.devices.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Bringing the datapath to what should be: at our start, and whenever a new one has come.
+//!
+//! A datapath that was found running is adopted: what it holds is asked for first, and its
+//! descriptors are copied to us, so that traffic goes on through everything that stays the same. A
+//! new one gets the descriptors that we kept.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use vswitch_dpapi::message::{Reply, Request, State};
+use vswitch_dpapi::{BridgeId, PortId};
+
+use super::Control;
+use crate::dataplane::{DataplaneError, unexpected};
+use crate::host::{Device, device};
+use crate::model::Port;
+
+/// Pause before another try to bring the datapath back, after the first failure; it doubles.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+impl Control {
+    /// Connects to a datapath or starts one, and brings it to what should be.
+    pub async fn recover(&mut self) -> Result<(), DataplaneError> {
+        let result = self.try_recover().await;
+        self.failures = match result {
+            Ok(()) => 0,
+            Err(_) => self.failures.saturating_add(1),
+        };
+        result
+    }
+
+    /// How long to wait before [`Control::recover`] makes sense again.
+    pub fn pause(&self) -> Duration {
+        match self.failures.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(doublings) => PAUSE.saturating_mul(1 << doublings.min(16)).min(PAUSE_MAX),
+        }
+    }
+
+    async fn try_recover(&mut self) -> Result<(), DataplaneError> {
+        let found = self.dataplane.connect().await?;
+        let state = match self.dataplane.ask(&Request::State).await? {
+            Reply::State(state) => state,
+            other => return Err(unexpected(&other)),
+        };
+        let pid = self.dataplane.pid().unwrap_or_default();
+        if found {
+            tracing::info!(pid, "adopting the datapath that runs");
+        } else {
+            tracing::info!(pid, "a datapath has been started");
+        }
+        let mut attached = self.adopt(&state).await?;
+        self.errors.clear();
+        let ports: Vec<Port> = self
+            .belief
+            .switch
+            .ports()
+            .map(|(_, port)| port.clone())
+            .collect();
+        // Devices first, since what is seen of them is part of what should be.
+        for port in &ports {
+            if !attached.contains(&port.id) {
+                self.prepare(port);
+            }
+        }
+        let desired = self.desired(&self.belief);
+        if desired != state.desired {
+            attached.retain(|id| {
+                let was = state.desired.ports.iter().find(|port| port.id.0 == *id);
+                let is = desired.ports.iter().find(|port| port.id.0 == *id);
+                // What the datapath makes anew has lost its descriptors.
+                matches!((was, is), (Some(was), Some(is)) if was.kind == is.kind)
+            });
+            let request = Request::SetDesired(Box::new(desired));
+            let unattached = match self.dataplane.ask(&request).await? {
+                Reply::Applied { unattached } => unattached,
+                other => return Err(unexpected(&other)),
+            };
+            for PortId(id) in unattached {
+                attached.remove(&id);
+            }
+        }
+        for bridge in self.belief.switch.bridges.values() {
+            let flows = self.belief.flows.get(&bridge.id);
+            let request = Request::SetFlows {
+                bridge: BridgeId(bridge.id),
+                flows: flows.cloned().unwrap_or_default(),
+            };
+            self.dataplane.tell(&request, &[]).await?;
+        }
+        for port in &ports {
+            if attached.contains(&port.id) || !self.devices.contains_key(&port.id) {
+                continue;
+            }
+            match self.attach(port.id).await {
+                Ok(()) => {}
+                Err(error) if error.is_loss() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(port = port.name, %error, "a port could not be attached");
+                    self.errors.insert(port.id, error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the descriptors of ports that the datapath has and that we do not hold. The answer
+    /// has the ports that it serves as they should be.
+    async fn adopt(&mut self, state: &State) -> Result<BTreeSet<u32>, DataplaneError> {
+        let mut attached = BTreeSet::new();
+        for id in &state.attached {
+            let was = state.desired.ports.iter().find(|port| port.id == *id);
+            let is = self.belief.switch.port_by_id(id.0);
+            let (Some(was), Some((bridge, port))) = (was, is) else {
+                continue;
+            };
+            if was.name != port.name || was.bridge.0 != bridge.id {
+                continue;
+            }
+            if self.devices.contains_key(&id.0) {
+                attached.insert(id.0);
+                continue;
+            }
+            let port = port.clone();
+            let request = Request::Export { port: *id };
+            let (attachment, fds) = match self.dataplane.exchange(&request, &[]).await {
+                Ok((Reply::Attachment(attachment), fds)) => (attachment, fds),
+                Ok((other, _)) => return Err(unexpected(&other)),
+                Err(error) if error.is_loss() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(port = port.name, %error, "a port's descriptors did not come");
+                    continue;
+                }
+            };
+            if let Some(device) = Device::adopt(&port, attachment, fds) {
+                self.devices.insert(id.0, device);
+                attached.insert(id.0);
+            }
+        }
+        Ok(attached)
+    }
+
+    /// Gets a port's device ready for a user that has not had it: what we kept, or a new one.
+    fn prepare(&mut self, port: &Port) {
+        let prepared = match self.devices.get_mut(&port.id) {
+            Some(device) => device.renew(),
+            None => {
+                let mac = self.mac(port);
+                device::make(port, mac).map(|device| {
+                    self.devices.insert(port.id, device);
+                })
+            }
+        };
+        if let Err(error) = prepared {
+            tracing::warn!(port = port.name, %error, "a port has no device");
+            self.devices.remove(&port.id);
+            self.errors.insert(port.id, error.to_string());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! From what should be to what the datapath is told: pure, and the whole of it each time.
+
+use std::collections::BTreeMap;
+
+use vswitch_dpapi::{
+    BridgeId, BridgeSpec, Desired, MirrorSpec, PortId, PortKind, PortSpec, VlanMode, VlanSpec,
+};
+use vswitch_flow::action::{Action, OfPort};
+use vswitch_flow::{FlowRule, Match};
+use vswitch_rpc::bridge::FailMode;
+use vswitch_rpc::port as rpc;
+use vswitch_rpc::port::Kind;
+
+use crate::model::port::MTU;
+use crate::model::{Bridge, Port, Switch};
+
+/// Bytes of the largest layer-3 packet there can be: for ports that have no device to limit them.
+const MTU_MAX: u32 = 65_535;
+
+/// What is seen of a port's device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Bytes of its largest layer-3 packet.
+    pub mtu: u32,
+    /// It passes packets.
+    pub up: bool,
+}
+
+/// The whole wanted state. `seen` tells of the ports that have a device which is there.
+pub fn desired(switch: &Switch, seen: &BTreeMap<u32, Seen>) -> Desired {
+    Desired {
+        bridges: switch.bridges.values().map(bridge).collect(),
+        ports: switch
+            .ports()
+            .map(|(bridge, port)| self::port(switch, bridge, port, seen.get(&port.id)))
+            .collect(),
+    }
+}
+
+fn bridge(bridge: &Bridge) -> BridgeSpec {
+    let id = |name: &String| bridge.ports.get(name).map(|port| PortId(port.id));
+    let ids = |names: &[String]| names.iter().filter_map(id).collect();
+    BridgeSpec {
+        id: BridgeId(bridge.id),
+        name: bridge.name.clone(),
+        mac_table_size: bridge.settings.mac_table_size,
+        mac_aging_time: bridge.settings.mac_aging_time,
+        mirrors: bridge
+            .mirrors
+            .iter()
+            .map(|(name, mirror)| MirrorSpec {
+                name: name.clone(),
+                select_all: mirror.select_all,
+                select_src: ids(&mirror.select_src),
+                select_dst: ids(&mirror.select_dst),
+                select_vlan: mirror.select_vlan.clone(),
+                output_port: mirror.output_port.as_ref().and_then(id),
+                output_vlan: mirror.output_vlan,
+            })
+            .collect(),
+    }
+}
+
+fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> PortSpec {
+    let vlan = port.settings.vlan();
+    let (mtu, up) = match seen {
+        Some(seen) => (seen.mtu, seen.up),
+        // A device that is not there passes nothing; when it comes it will be looked at.
+        None if port.has_device() => (port.settings.mtu.unwrap_or(MTU), false),
+        None => (port.settings.mtu.unwrap_or(MTU_MAX), true),
+    };
+    PortSpec {
+        id: PortId(port.id),
+        bridge: BridgeId(bridge.id),
+        name: port.name.clone(),
+        of_port: OfPort(port.of_port),
+        kind: match port.kind {
+            Kind::Afxdp => PortKind::Afxdp,
+            Kind::Tap => PortKind::Tap,
+            Kind::Packet => PortKind::Packet,
+            Kind::Internal => PortKind::Internal,
+            Kind::Patch => PortKind::Patch {
+                peer: switch.peer_of(port).map(|peer| PortId(peer.id)),
+            },
+            Kind::Null => PortKind::Null,
+            Kind::Pcap => PortKind::Pcap,
+        },
+        vlan: VlanSpec {
+            mode: match vlan.mode {
+                rpc::VlanMode::Access => VlanMode::Access,
+                rpc::VlanMode::Trunk => VlanMode::Trunk,
+                rpc::VlanMode::NativeTagged => VlanMode::NativeTagged,
+                rpc::VlanMode::NativeUntagged => VlanMode::NativeUntagged,
+            },
+            tag: vlan.tag.unwrap_or(0),
+            trunks: vlan.trunks,
+        },
+        mtu,
+        up,
+    }
+}
+
+/// The flows of a new bridge: a standalone one forwards at once.
+pub fn first_flows(mode: FailMode) -> Vec<FlowRule> {
+    match mode {
+        FailMode::Standalone => vec![normal()],
+        FailMode::Secure => Vec::new(),
+    }
+}
+
+/// The flow by which a bridge forwards like a learning switch.
+pub fn normal() -> FlowRule {
+    FlowRule {
+        table: 0,
+        priority: 0,
+        cookie: 0,
+        matches: Match::any(),
+        actions: vec![Action::Output(OfPort::NORMAL)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::switch::NewPort;
+    use vswitch_rpc::method::Options;
+
+    fn add(switch: &mut Switch, bridge: &str, name: &str, words: &[(&str, &str)]) {
+        let options: Options = words
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect();
+        let settings = switch.read_port(bridge, name, &options).unwrap();
+        let new = NewPort {
+            name: name.into(),
+            kind: settings.kind.unwrap(),
+            why: String::new(),
+            makes_device: false,
+            settings,
+        };
+        switch.add_port(bridge, new).unwrap();
+    }
+
+    #[test]
+    fn what_should_be_is_said_in_the_datapaths_words() {
+        let mut switch = Switch::default();
+        let none = Options::new();
+        switch.add_bridge("br0", &none, [2, 0, 0, 0, 0, 1]).unwrap();
+        switch.add_bridge("br1", &none, [2, 0, 0, 0, 0, 2]).unwrap();
+        add(&mut switch, "br0", "a", &[("type", "tap"), ("tag", "7")]);
+        add(
+            &mut switch,
+            "br0",
+            "p0",
+            &[("type", "patch"), ("peer", "p1")],
+        );
+        add(
+            &mut switch,
+            "br1",
+            "p1",
+            &[("type", "patch"), ("peer", "p0")],
+        );
+        add(
+            &mut switch,
+            "br1",
+            "q",
+            &[("type", "patch"), ("peer", "later")],
+        );
+        let words = [("select_src", "a"), ("output_port", "p0")];
+        let words = words.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        switch.add_mirror("br0", "m", &words.into()).unwrap();
+
+        let tap = switch.port("br0", "a").unwrap().id;
+        let seen = BTreeMap::from([(
+            tap,
+            Seen {
+                mtu: 9000,
+                up: true,
+            },
+        )]);
+        let desired = desired(&switch, &seen);
+        let port = |name: &str| desired.ports.iter().find(|p| p.name == name).unwrap();
+        assert_eq!(desired.bridges.len(), 2);
+        assert_eq!((port("a").mtu, port("a").up), (9000, true));
+        assert_eq!(port("a").vlan.tag, 7);
+        assert_eq!(port("a").vlan.mode, VlanMode::Access);
+        assert_eq!((port("br0").mtu, port("br0").up), (1500, false));
+        assert_eq!(port("br0").of_port, OfPort::LOCAL);
+        let peer = Some(port("p1").id);
+        assert_eq!(port("p0").kind, PortKind::Patch { peer });
+        assert_eq!(port("q").kind, PortKind::Patch { peer: None });
+        assert_eq!(port("p0").mtu, 65_535);
+        let mirror = &desired.bridges[0].mirrors[0];
+        assert_eq!(mirror.select_src, [port("a").id]);
+        assert_eq!(mirror.output_port, Some(port("p0").id));
+    }
+}
