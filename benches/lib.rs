@@ -7,4 +7,5 @@
 )]
 
 pub mod bare_afxdp;
+pub mod bare_tap;
 pub mod traffic;
