@@ -11,6 +11,7 @@ use vswitch_datapath::offload::{Checksum, Offload};
 use vswitch_datapath::port::packet::PacketQueue;
 use vswitch_datapath::port::tap::TapQueue;
 use vswitch_datapath::port::{PortIndex, PortQueue, Readiness, RxStatus};
+use vswitch_sys::bpf::{Attach, Link, programs};
 use vswitch_sys::packet_socket::{self, PacketSocketSpec, SendBatch};
 use vswitch_sys::tap::{self, TapOffloads, TapSpec};
 
@@ -28,19 +29,23 @@ fn cable(container: &Namespace, host: &Namespace, number: u8) {
     host.ip("link set host0 up");
 }
 
+/// The number of `device` in the calling thread's namespace.
+fn ifindex(device: &str) -> u32 {
+    let any = rustix::net::socket(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )
+    .expect("socket");
+    rustix::net::netdevice::name_to_index(&any, device).expect("device")
+}
+
 /// A packet socket on `device` of `namespace`.
 fn socket(namespace: &Namespace, device: &'static str) -> OwnedFd {
     namespace
         .enter(move || {
-            let any = rustix::net::socket(
-                rustix::net::AddressFamily::UNIX,
-                rustix::net::SocketType::DGRAM,
-                None,
-            )
-            .expect("socket");
-            let ifindex = rustix::net::netdevice::name_to_index(&any, device).expect("device");
             packet_socket::open(&PacketSocketSpec {
-                ifindex,
+                ifindex: ifindex(device),
                 receive_size: 8 << 20,
                 send_size: 8 << 20,
                 qdisc_bypass: false,
@@ -202,6 +207,47 @@ fn vlan_tags_that_the_kernel_took_out_are_put_back() {
         assert_eq!(offload.gso, None);
         assert!(!matches!(offload.csum, Checksum::Partial { .. }));
     }
+    port.close(&mut pool);
+    pool.drain();
+    assert_eq!(shared.free_len(), (64, 64));
+}
+
+#[test]
+fn the_hosts_own_stack_is_kept_off_packets_that_the_socket_still_gets() {
+    if !privileged() {
+        return;
+    }
+    let (container, host) = (Namespace::new("c"), Namespace::new("h"));
+    cable(&container, &host, 1);
+    host.ip("addr add 10.0.0.9/24 dev host0");
+    let ping = "ping -q -c 1 -W 1 10.0.0.9";
+    container.exec(ping);
+    let mute = host
+        .enter(|| {
+            let program = programs::tcx_ingress_drop().expect("loaded");
+            Link::attach(&program, ifindex("host0"), Attach::TcxIngress).expect("attached")
+        })
+        .join()
+        .expect("no panic");
+
+    let shared = SharedFrames::new(64, 64).expect("memory");
+    let mut pool = FramePool::new(std::sync::Arc::clone(&shared));
+    let mut port = queue(&host, 1);
+    assert!(!container.succeeds(ping), "the host answered");
+    let mut batch = Batch::new();
+    let mut requests = 0;
+    while port.rx(now(), &mut pool, &mut batch) == RxStatus::More {
+        for packet in batch.drain(..) {
+            // ICMP echo requests behind IPv4 headers without options.
+            let head = packet.head();
+            requests += usize::from(head[12..14] == [8, 0] && head[23] == 1 && head[34] == 8);
+            pool.drop_packet(packet);
+        }
+    }
+    assert_eq!(requests, 1);
+
+    drop(mute);
+    container.exec(ping);
     port.close(&mut pool);
     pool.drain();
     assert_eq!(shared.free_len(), (64, 64));

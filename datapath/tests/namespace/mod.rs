@@ -79,6 +79,15 @@ impl Namespace {
         run(&format!("ip netns exec {} {line}", self.name))
     }
 
+    /// Whether a command inside the namespace ends well.
+    pub(crate) fn succeeds(&self, line: &str) -> bool {
+        Command::new("ip")
+            .args(["netns", "exec", &self.name])
+            .args(line.split_whitespace())
+            .output()
+            .is_ok_and(|output| output.status.success())
+    }
+
     /// Runs `f` on a thread of its own inside the namespace.
     pub(crate) fn enter<T: Send + 'static>(
         &self,
