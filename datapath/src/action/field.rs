@@ -1,10 +1,10 @@
 //! Writing a field into a header, and keeping the sums that cover it.
 
+use crc32c::crc32c_append;
 use vswitch_flow::Field;
 use vswitch_packet::icmpv6::{NEIGHBOUR_ADVERT, NEIGHBOUR_SOLICIT, OPTION_SOURCE, OPTION_TARGET};
 use vswitch_packet::{Protocol, checksum, ipv6};
 
-use super::crc32c::Crc32c;
 use crate::buffer::Packet;
 use crate::extract::Layout;
 use crate::offload::Checksum;
@@ -276,8 +276,13 @@ fn ipv6_protocol(head: &[u8], l3: usize) -> Option<(Protocol, bool)> {
 
 /// Where a neighbour message has a field, bytes from the message's first.
 fn neighbour(message: &[u8], field: Field) -> Option<usize> {
-    let kind = *message.first()?;
-    if kind != NEIGHBOUR_SOLICIT && kind != NEIGHBOUR_ADVERT || message.len() < NEIGHBOUR_SIZE {
+    let &[kind, code, ..] = message else {
+        return None;
+    };
+    if kind != NEIGHBOUR_SOLICIT && kind != NEIGHBOUR_ADVERT
+        || code != 0
+        || message.len() < NEIGHBOUR_SIZE
+    {
         return None;
     }
     let wanted = match field {
@@ -315,16 +320,15 @@ fn sctp_crc(packet: &Packet, l3: usize, l4: usize) -> u32 {
         4 => l3 + field(2),
         _ => l3 + IPV6_SIZE + field(4),
     };
-    let mut crc = Crc32c::default();
     let in_head = head.get(..end).unwrap_or(head);
-    crc.add(in_head.get(l4..l4 + 8).unwrap_or_default());
-    crc.add(&[0; 4]);
-    crc.add(in_head.get(l4 + 12..).unwrap_or_default());
+    let mut crc = crc32c_append(0, in_head.get(l4..l4 + 8).unwrap_or_default());
+    crc = crc32c_append(crc, &[0; 4]);
+    crc = crc32c_append(crc, in_head.get(l4 + 12..).unwrap_or_default());
     let mut left = end.saturating_sub(head.len());
     for segment in packet.tail_segments() {
         let bytes = segment.bytes();
-        crc.add(bytes.get(..left).unwrap_or(bytes));
+        crc = crc32c_append(crc, bytes.get(..left).unwrap_or(bytes));
         left = left.saturating_sub(bytes.len());
     }
-    crc.finish()
+    crc
 }

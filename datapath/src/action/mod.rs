@@ -12,7 +12,6 @@
 //! copy. No allocation. Spec: RFC 1624 (checksum updates), RFC 768 (zero is no checksum),
 //! RFC 9260 §6.8 (SCTP's CRC32c).
 
-mod crc32c;
 mod field;
 
 use crate::buffer::{FramePool, Packet};
