@@ -48,11 +48,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             continue;
         }
         steps.run(&target, || {
+            // What is found goes to the first folder; the second is committed and only read.
+            let corpus = tools::root().join("fuzz/corpus").join(&target);
+            let seeds = tools::root().join("fuzz/seeds").join(&target);
+            std::fs::create_dir_all(&corpus)?;
             tools::run(
                 std::process::Command::new(&cargo_fuzz)
                     .current_dir(tools::root())
                     .env("RUSTC_BOOTSTRAP", "1")
-                    .args(["run", &target, "--"])
+                    .args(["run", &target])
+                    .arg(&corpus)
+                    .args(seeds.is_dir().then_some(&seeds))
+                    .arg("--")
                     .arg(format!("-max_total_time={}", arguments.seconds))
                     .args(["-timeout=10", "-print_final_stats=1"]),
             )
