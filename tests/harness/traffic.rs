@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::netns::Namespace;
 
@@ -85,13 +86,11 @@ fn listen(to: &Namespace, address: IpAddr) -> Result<(TcpListener, SocketAddr)> 
 }
 
 fn accept(listener: &TcpListener) -> Result<TcpStream> {
-    let (stream, _) = crate::wait::until(PATIENCE, "a connection arrives", || {
-        match listener.accept() {
-            Ok(pair) => Ok(Some(pair)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    })?;
+    let mut waiting = [PollFd::new(listener, PollFlags::IN)];
+    let limit = Timespec::try_from(PATIENCE)?;
+    poll(&mut waiting, Some(&limit))?;
+    // Not blocking: without a connection this is an error now.
+    let (stream, _) = listener.accept().context("no connection arrived")?;
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

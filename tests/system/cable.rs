@@ -37,6 +37,8 @@ fn passes() -> Result<()> {
         traffic::udp_echo(&a, &b, address, &traffic::udp_sizes())?;
         let transfer = traffic::tcp(&a, &b, address, 20_000_001)?;
         ensure!(transfer.size == 20_000_001);
+        let rate = traffic::tcp_rate(&a, &b, address, Duration::from_millis(50))?;
+        ensure!(rate.size > 0 && rate.gbit_per_second() > 0.0);
         traffic::connections(&a, &b, address, 20)?;
         let latency = traffic::ping_pong(&a, &b, address, 100)?;
         ensure!(latency.p50 <= latency.p99);
