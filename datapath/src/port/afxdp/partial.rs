@@ -1,36 +1,78 @@
 //! Recognising a checksum that its sender has only begun.
 //!
-//! A stack on this machine leaves the transport checksum to its device: the field holds the sum of
-//! the pseudo header. The kernel says so beside the packet, but XDP shows bytes alone. The value
-//! itself tells: a field equal to the pseudo header's sum is such a beginning. One whole checksum in
-//! 65536 looks the same; finishing it gives the same value again, since a packet whose checksum is
-//! right sums, with its field taken as zero, to that very value.
+//! A stack on this machine leaves the transport checksum to its device: for TCP and UDP the field
+//! holds the sum of the pseudo header, for SCTP it is zero. The kernel says so beside the packet,
+//! but XDP shows bytes alone. The value itself tells: a field equal to the pseudo header's sum is
+//! such a beginning. One whole checksum in 65536 looks the same; finishing it gives the same value
+//! again, since a packet whose checksum is right sums, with its field taken as zero, to that very
+//! value. An SCTP field is zero by chance once in 2^32 packets, and then the sum is zero.
+//!
+//! TCP and UDP go on with their beginning, for the receiver to take on trust or a port to finish.
+//! The CRC of SCTP is no such sum: no other port finishes it, so it is done here.
 //!
 //! Never asked of a packet from a wire, where the checksum would vouch for damage.
 //!
-//! Spec: Documentation/networking/checksum-offloads.rst.
+//! Spec: Documentation/networking/checksum-offloads.rst; RFC 9260 appendix A.
 
+use crc32c::crc32c_append;
 use vswitch_packet::checksum::Sum;
-use vswitch_packet::ipv4::Ipv4;
+use vswitch_packet::ipv4::{self, Ipv4};
 use vswitch_packet::ipv6::{self, Ipv6};
 use vswitch_packet::{EtherType, Protocol};
 
+use crate::buffer::Packet;
 use crate::offload::Checksum;
 
-/// Bytes of the Ethernet header up to its type.
+/// Where the Ethernet header has its type.
 const ETHERTYPE_AT: usize = 12;
 const VLAN_TAG_SIZE: usize = 4;
 /// Tags in front of a packet whose checksum is looked at.
 const MAX_TAGS: usize = 2;
+/// Where the transport headers have their checksum.
+const TCP_CHECKSUM_AT: usize = 16;
+const UDP_CHECKSUM_AT: usize = 6;
+const SCTP_CHECKSUM_AT: usize = 8;
 
-/// What `head`, the first bytes of a packet of `len`, says of its checksum.
-#[inline]
-pub(super) fn recognise(head: &[u8], len: usize) -> Checksum {
-    begun(head, len).unwrap_or(Checksum::Unknown)
+/// What a packet carries over IP.
+struct Transport {
+    protocol: Protocol,
+    /// First byte of its header.
+    start: usize,
+    /// Bytes of header and payload.
+    size: usize,
+    pseudo: Sum,
 }
 
+/// Finds out what the sender has left to do with the checksum of `packet`, which has `len` bytes.
+/// The one of SCTP is done when this returns.
 #[inline]
-fn begun(head: &[u8], len: usize) -> Option<Checksum> {
+pub(super) fn recognise(packet: &mut Packet, len: usize) -> Checksum {
+    let Some(transport) = transport(packet.head(), len) else {
+        return Checksum::Unknown;
+    };
+    let offset = match transport.protocol {
+        Protocol::TCP => TCP_CHECKSUM_AT,
+        Protocol::UDP => UDP_CHECKSUM_AT,
+        Protocol::SCTP => {
+            finish_sctp(packet, transport.start, transport.size);
+            return Checksum::Unknown;
+        }
+        _ => return Checksum::Unknown,
+    };
+    let field = be16(packet.head(), transport.start + offset);
+    match u16::try_from(transport.start) {
+        Ok(start) if field == Some(transport.pseudo.folded()) => Checksum::Partial {
+            start,
+            offset: offset as u16,
+        },
+        _ => Checksum::Unknown,
+    }
+}
+
+/// Reads `head`, the first bytes of a packet of `len`. `None` for whatever has no transport header
+/// of its own: other protocols, fragments, packets that are cut off.
+#[inline]
+fn transport(head: &[u8], len: usize) -> Option<Transport> {
     let mut at = ETHERTYPE_AT;
     let mut ethertype = EtherType(be16(head, at)?);
     for _ in 0..MAX_TAGS {
@@ -42,47 +84,40 @@ fn begun(head: &[u8], len: usize) -> Option<Checksum> {
     }
     let network = at + 2;
     let bytes = head.get(network..)?;
-    let (protocol, transport, pseudo) = match ethertype {
-        EtherType::IPV4 => ipv4(bytes, len - network)?,
-        EtherType::IPV6 => ipv6(bytes, len - network)?,
+    let mut found = match ethertype {
+        EtherType::IPV4 => over_ipv4(bytes, len - network)?,
+        EtherType::IPV6 => over_ipv6(bytes, len - network)?,
         _ => return None,
     };
-    let offset = match protocol {
-        Protocol::TCP => 16,
-        Protocol::UDP => 6,
-        _ => return None,
-    };
-    let start = network + transport;
-    if be16(head, start + offset)? != pseudo.folded() {
+    found.start += network;
+    Some(found)
+}
+
+/// The transport of a packet of `len` bytes of which `bytes` are here. The view is checked by hand
+/// because the packet may be longer than its head.
+#[inline]
+fn over_ipv4(bytes: &[u8], len: usize) -> Option<Transport> {
+    let view = Ipv4::new_unchecked(bytes);
+    let (header, total) = (view.header_size(), usize::from(view.total_size()));
+    let good = view.version_ihl() >> 4 == 4 && header >= ipv4::HEADER_SIZE && total <= len;
+    if !good || view.is_fragment() {
         return None;
     }
-    Some(Checksum::Partial {
-        start: u16::try_from(start).ok()?,
-        offset: offset as u16,
+    let size = total.checked_sub(header)?;
+    let protocol = view.protocol();
+    let (src, dst) = (view.src().octets(), view.dst().octets());
+    Some(Transport {
+        protocol,
+        start: header,
+        size,
+        pseudo: Sum::pseudo_v4(src, dst, protocol.0, size as u32),
     })
 }
 
-/// Protocol, where its header begins, and the pseudo header's sum. `len` bytes follow, of which
-/// `bytes` are here.
+/// As [`over_ipv4`]. Behind a routing header the last destination is not in the fixed header, so
+/// that such a packet's sum is not recognised.
 #[inline]
-fn ipv4(bytes: &[u8], len: usize) -> Option<(Protocol, usize, Sum)> {
-    // Checked by hand: the packet may be longer than its head.
-    let view = Ipv4::new_unchecked(bytes);
-    let (header, total) = (view.header_size(), usize::from(view.total_size()));
-    if view.version_ihl() >> 4 != 4 || header < 20 || view.is_fragment() || total > len {
-        return None;
-    }
-    let size = total.checked_sub(header)? as u32;
-    let protocol = view.protocol();
-    let (src, dst) = (view.src().octets(), view.dst().octets());
-    let pseudo = Sum::pseudo_v4(src, dst, protocol.0, size);
-    Some((protocol, header, pseudo))
-}
-
-/// As [`ipv4`]. Behind a routing header the last destination is not in the fixed header, so that
-/// such a packet is not recognised.
-#[inline]
-fn ipv6(bytes: &[u8], len: usize) -> Option<(Protocol, usize, Sum)> {
+fn over_ipv6(bytes: &[u8], len: usize) -> Option<Transport> {
     let view = Ipv6::new_unchecked(bytes);
     let payload = usize::from(view.payload_size());
     if view.first_word() >> 28 != 6 || ipv6::HEADER_SIZE + payload > len {
@@ -92,10 +127,33 @@ fn ipv6(bytes: &[u8], len: usize) -> Option<(Protocol, usize, Sum)> {
     if found.fragment.is_some() {
         return None;
     }
-    let size = payload.checked_sub(found.offset)? as u32;
+    let size = payload.checked_sub(found.offset)?;
     let (src, dst) = (view.src().octets(), view.dst().octets());
-    let pseudo = Sum::pseudo_v6(src, dst, found.protocol.0, size);
-    Some((found.protocol, ipv6::HEADER_SIZE + found.offset, pseudo))
+    Some(Transport {
+        protocol: found.protocol,
+        start: ipv6::HEADER_SIZE + found.offset,
+        size,
+        pseudo: Sum::pseudo_v6(src, dst, found.protocol.0, size as u32),
+    })
+}
+
+/// Computes the checksum of the `size` bytes of SCTP that begin at `start`, if it is missing.
+#[cold]
+fn finish_sctp(packet: &mut Packet, start: usize, size: usize) {
+    let field = start + SCTP_CHECKSUM_AT..start + SCTP_CHECKSUM_AT + 4;
+    if packet.head().get(field.clone()) != Some(&[0; 4]) {
+        return;
+    }
+    let mut crc = 0;
+    let mut left = size;
+    let in_head = packet.head().get(start..).unwrap_or_default();
+    let tail = packet.tail_segments().iter().map(|s| s.bytes());
+    for piece in std::iter::once(in_head).chain(tail) {
+        let bytes = piece.get(..left).unwrap_or(piece);
+        crc = crc32c_append(crc, bytes);
+        left -= bytes.len();
+    }
+    packet.head_mut()[field].copy_from_slice(&crc.to_le_bytes());
 }
 
 #[inline]
@@ -111,9 +169,35 @@ mod tests {
     use vswitch_packet::build::Builder;
 
     use super::*;
+    use crate::buffer::{FramePool, HEADROOM, Segment, SharedFrames};
+    use crate::offload::Offload;
+    use crate::port::PortIndex;
 
     const A: [u8; 4] = [10, 0, 0, 1];
     const B: [u8; 4] = [10, 0, 0, 2];
+
+    /// What is recognised in a packet of the first `len` bytes, and the packet after that.
+    fn recognised(bytes: &[u8], head: usize) -> (Checksum, Vec<u8>) {
+        let mut pool = FramePool::new(SharedFrames::new(8, 0).expect("memory"));
+        let mut frame = pool.chunk().expect("free");
+        let range = HEADROOM..HEADROOM + head;
+        frame.bytes_mut()[range.clone()].copy_from_slice(&bytes[..head]);
+        let mut packet = Packet::new(frame, range, PortIndex(1), Offload::default());
+        for piece in bytes[head..].chunks(3840) {
+            let mut frame = pool.chunk().expect("free");
+            frame.bytes_mut()[..piece.len()].copy_from_slice(piece);
+            let segment = Segment::new(frame, 0..piece.len());
+            packet.push_tail(segment, &mut pool).expect("room");
+        }
+        let csum = recognise(&mut packet, bytes.len());
+        let after = packet.to_vec();
+        pool.drop_packet(packet);
+        (csum, after)
+    }
+
+    fn checksum_of(bytes: &[u8]) -> Checksum {
+        recognised(bytes, bytes.len().min(3840)).0
+    }
 
     fn eth() -> Builder {
         Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
@@ -131,7 +215,7 @@ mod tests {
             eth().ipv4(A, B).udp(1, 2).payload(b"abc").build(),
             eth().arp_request(A, B).build(),
         ] {
-            assert_eq!(recognise(&frame, frame.len()), Checksum::Unknown);
+            assert_eq!(checksum_of(&frame), Checksum::Unknown);
         }
     }
 
@@ -141,7 +225,7 @@ mod tests {
         begin(&mut frame, 18 + 20 + 6, Sum::pseudo_v4(A, B, 17, 11));
         frame.resize(64, 0);
         assert_eq!(
-            recognise(&frame, 64),
+            checksum_of(&frame),
             Checksum::Partial {
                 start: 38,
                 offset: 6
@@ -158,9 +242,9 @@ mod tests {
             start: 34,
             offset: 16,
         };
-        assert_eq!(recognise(&frame[..3840], frame.len()), csum);
+        assert_eq!(checksum_of(&frame), csum);
         // Cut off: the sender's packet is not what has arrived.
-        assert_eq!(recognise(&frame[..3840], 3840), Checksum::Unknown);
+        assert_eq!(checksum_of(&frame[..3840]), Checksum::Unknown);
     }
 
     #[test]
@@ -176,7 +260,7 @@ mod tests {
             Sum::pseudo_v6(a.octets(), b.octets(), 6, 20),
         );
         assert_eq!(
-            recognise(&frame, frame.len()),
+            checksum_of(&frame),
             Checksum::Partial {
                 start: 54,
                 offset: 16
@@ -189,7 +273,7 @@ mod tests {
         let mut frame = eth().ipv4(A, B).udp(1, 2).payload(b"abc").build();
         begin(&mut frame, 34 + 6, Sum::pseudo_v4(A, B, 17, 11));
         frame[20] = 0x20;
-        assert_eq!(recognise(&frame, frame.len()), Checksum::Unknown);
+        assert_eq!(checksum_of(&frame), Checksum::Unknown);
     }
 
     #[test]
@@ -201,14 +285,31 @@ mod tests {
             .payload(b"abc")
             .build();
         for cut in 0..frame.len() {
-            recognise(&frame[..cut], cut);
+            transport(&frame[..cut], cut);
         }
         for at in 0..frame.len() {
             for value in [0, 0x7f, 0xff] {
                 let was = std::mem::replace(&mut frame[at], value);
-                recognise(&frame, frame.len());
+                checksum_of(&frame);
                 frame[at] = was;
             }
+        }
+    }
+
+    #[test]
+    fn a_missing_sctp_checksum_is_computed_over_head_and_tail() {
+        let payload: Vec<u8> = (0..5000).map(|i| i as u8).collect();
+        let whole = eth().ipv4(A, B).sctp(1, 2).payload(&payload).build();
+        let field = 34 + SCTP_CHECKSUM_AT;
+        let mut begun = whole.clone();
+        begun[field..field + 4].fill(0);
+        let sum = crc32c::crc32c(&begun[34..]).to_le_bytes();
+        for head in [46, 47, 100, 3840] {
+            let (csum, after) = recognised(&begun, head);
+            assert_eq!(csum, Checksum::Unknown);
+            assert_eq!(after[field..field + 4], sum);
+            // A second look finds nothing to do.
+            assert_eq!(recognised(&after, head).1, after);
         }
     }
 }

@@ -71,7 +71,7 @@ impl AfxdpQueue {
             Ok(mut packet) => {
                 let len = packet.len();
                 if self.local {
-                    packet.offload.csum = partial::recognise(packet.head(), len);
+                    packet.offload.csum = partial::recognise(&mut packet, len);
                 }
                 self.counters.rx_packets += 1;
                 self.counters.rx_bytes += len as u64;
