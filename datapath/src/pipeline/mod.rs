@@ -38,7 +38,7 @@ use crate::port::PortIndex;
 pub use classifier::Table;
 pub use rule::{Rule, RuleStats};
 pub use tables::{Bridge, Link, Port, Refusal, Tables};
-pub use trace::{Trace, actions_text, trace};
+pub use trace::{Trace, actions_text, bridge_actions_text, trace};
 pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, translate};
 
 /// One thing to do to a packet.

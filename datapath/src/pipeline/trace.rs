@@ -1,10 +1,12 @@
 //! A translation that explains itself, as `ofproto/trace` of Open vSwitch prints it.
 //!
-//! The text is for people and for scripts that read the last line, `Datapath actions:`.
+//! The text is for people. What scripts read, the actions, stands apart from it
+//! ([`bridge_actions_text`]).
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use vswitch_dpapi::BridgeId;
 use vswitch_flow::field::Format;
 use vswitch_flow::{Action, Field, FlowKey, Match, OfPort};
 use vswitch_packet::MacAddr;
@@ -65,7 +67,7 @@ impl Trace {
     }
 }
 
-/// What would happen to a packet that comes in by a port: the lines, and the answer.
+/// What would happen to a packet that comes in by a port: the lines that say why, and the answer.
 #[must_use]
 pub fn trace(tables: &Tables, key: &FlowKey, in_port: PortIndex) -> (Vec<String>, Translation) {
     let mut key = *key;
@@ -77,18 +79,18 @@ pub fn trace(tables: &Tables, key: &FlowKey, in_port: PortIndex) -> (Vec<String>
     trace.push(0, "");
     let megaflow = Match::new(&key, &translation.mask);
     trace.push(0, &format!("Megaflow: {megaflow}"));
-    let actions = actions_text(&translation.actions, |index| {
-        match tables.port(index) {
-            // On other bridges the number would be taken for one of this bridge.
-            Some(to) if port.is_some_and(|from| from.bridge == to.bridge) => {
-                number_text(to.of_port)
-            }
-            Some(to) => to.name.clone(),
-            None => index.0.to_string(),
-        }
-    });
-    trace.push(0, &format!("Datapath actions: {actions}"));
     (trace.lines, translation)
+}
+
+/// Datapath actions with ports as a user of `bridge` knows them: by OpenFlow number, and by name
+/// where they are on another bridge.
+#[must_use]
+pub fn bridge_actions_text(tables: &Tables, bridge: BridgeId, actions: &[DpAction]) -> String {
+    actions_text(actions, |index| match tables.port(index) {
+        Some(port) if port.bridge == bridge => number_text(port.of_port),
+        Some(port) => port.name.clone(),
+        None => index.0.to_string(),
+    })
 }
 
 /// Datapath actions as Open vSwitch spells them, with ports as `port` names them.

@@ -18,6 +18,7 @@ use super::tables::{Bridge, Link, Port, Tables};
 use super::trace::Trace;
 use super::{DpAction, Learn, Translation, vlan};
 use crate::counters::DropReason;
+use crate::fdb::Dep;
 use crate::port::PortIndex;
 
 /// Patch ports on one way of a packet, as `MAX_DEPTH` of Open vSwitch.
@@ -189,7 +190,7 @@ impl<'a> Walk<'a> {
         state.in_port = Some(index);
         state.mirrored = 0;
         self.work.assign(Field::InPort, port.of_port.0.into());
-        if state_depth(&self.work) > 0 {
+        if self.work.state.depth > 0 {
             self.work.assign(Field::Metadata, 0);
         }
         if let (Some(bridge), Some(trace)) = (self.bridge(), &mut self.trace) {
@@ -401,19 +402,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Records what the answer rests on.
-    pub(super) fn depend(&mut self, dep: crate::fdb::Dep) {
+    pub(super) fn depend(&mut self, dep: Dep) {
         if !self.out.deps.add(dep) {
             self.out.cacheable = false;
         }
     }
 
+    /// Records what the packet teaches, once.
     pub(super) fn learn(&mut self, learn: Learn) {
         if !self.out.learn.contains(&learn) {
             self.out.learn.push(learn);
         }
     }
-}
-
-fn state_depth(work: &Working) -> usize {
-    work.state.depth
 }
