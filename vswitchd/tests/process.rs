@@ -637,6 +637,46 @@ fn a_second_one_is_refused_with_the_number_of_the_first() {
 }
 
 #[test]
+fn a_veth_is_followed_into_another_namespace_and_over_a_restart() {
+    let Some(mut place) = Place::new("follow") else {
+        return;
+    };
+    let blue = place.other("blue");
+    place.ip("link add v0 type veth peer name v1");
+    place.ip("link add x0 type veth peer name x1");
+    let daemon = place.start();
+    daemon.ok("add-br", json!({"name": "br0"}));
+    for (name, kind) in [("v0", "packet"), ("x0", "afxdp")] {
+        let options = json!({"type": kind});
+        daemon.ok(
+            "add-port",
+            json!({"bridge": "br0", "name": name, "options": options}),
+        );
+    }
+    for name in ["v0", "x0"] {
+        place.ip(&format!("link set {name} netns {blue} name {name}new"));
+    }
+    let follow = |daemon: &Daemon| {
+        for name in ["v0", "x0"] {
+            until("the port in its new place", || {
+                let port = daemon.port("br0", name);
+                let (detail, new) = (&port["detail"], format!("{name}new"));
+                let there = detail["netns"] == blue.as_str() && detail["device"] == new.as_str();
+                (there && port["error"].is_null()).then_some(())
+            });
+        }
+    };
+    follow(&daemon);
+    let attached = dump(&place).attached.len();
+    assert_eq!(attached, 3);
+    daemon.kill();
+    let daemon = place.start();
+    follow(&daemon);
+    assert_eq!(dump(&place).attached.len(), 3);
+    daemon.ok("shutdown", json!({}));
+}
+
+#[test]
 fn devices_may_be_moved_renamed_set_down_deleted_and_made_again() {
     let Some(mut place) = Place::new("change") else {
         return;

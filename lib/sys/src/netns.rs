@@ -12,11 +12,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// `SIOCGSKNS` of linux/sockios.h
+const SIOCGSKNS: libc::Ioctl = 0x894c;
 
 /// An open network namespace. It lives at least as long as this value, whatever happens to its
 /// name.
@@ -57,6 +60,20 @@ impl Netns {
         Ok(Self {
             file: File::open(path)?,
         })
+    }
+
+    /// The namespace in which a socket was made, which is where it stays.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN` there, `ENOTTY` when the descriptor is no socket.
+    pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: `SIOCGSKNS` takes no argument and reads no memory of ours.
+        let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+        Ok(Self::from(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
     /// A second handle on the same namespace.
@@ -135,6 +152,23 @@ mod tests {
         assert_ne!(inside, outside);
         assert_eq!(netns.run(identity).expect("root may enter"), inside);
         assert_eq!(identity(), outside);
+    }
+
+    #[test]
+    fn a_socket_tells_where_it_was_made() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        match Netns::of_socket(socket.as_fd()) {
+            Ok(netns) => {
+                let found = netns.file.metadata();
+                assert_eq!(found.expect("open").ino(), identity());
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+                assert!(!rustix::process::geteuid().is_root());
+            }
+        }
+        let file = File::open("/dev/null").expect("open");
+        assert!(Netns::of_socket(file.as_fd()).is_err());
     }
 
     #[test]

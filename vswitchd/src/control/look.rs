@@ -9,7 +9,9 @@ use vswitch_dpapi::message::Request;
 
 use super::Control;
 use crate::dataplane::DataplaneError;
-use crate::host::{News, device};
+use crate::host::netlink::Link;
+use crate::host::place::Place;
+use crate::host::{Device, News, device};
 use crate::model::Port;
 
 /// How long news are gathered before devices are looked at: one change of a device makes several,
@@ -20,6 +22,8 @@ const GATHER: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     ifindexes: BTreeSet<u32>,
+    /// Those that left for another namespace.
+    moved: BTreeSet<u32>,
     everything: bool,
     due: Option<Instant>,
 }
@@ -30,6 +34,10 @@ impl Control {
         match news {
             News::Device(ifindex) => {
                 self.news.ifindexes.insert(ifindex);
+            }
+            News::Moved(ifindex) => {
+                self.news.ifindexes.insert(ifindex);
+                self.news.moved.insert(ifindex);
             }
             News::Everything => self.news.everything = true,
         }
@@ -68,6 +76,9 @@ impl Control {
                     }
                     if device.is_lost() {
                         self.devices.remove(&port.id);
+                        if let Some(link) = was.1 {
+                            self.lost.insert(port.id, link);
+                        }
                         self.errors.insert(port.id, "the device is gone".into());
                         let request = Request::Detach {
                             port: PortId(port.id),
@@ -80,7 +91,11 @@ impl Control {
             }
         }
         for port in back {
-            if self.find_again(port) {
+            // A device is out of its namespace some time before the kernel says where it went.
+            let lost = self.lost.get(&port.id).cloned();
+            let moved = lost.filter(|link| news.moved.contains(&link.ifindex));
+            if self.find_again(port, moved.as_ref()) {
+                self.lost.remove(&port.id);
                 tracing::info!(port = port.name, "the port has a device again");
             }
         }
@@ -108,18 +123,19 @@ impl Control {
         Ok(())
     }
 
-    /// Takes a device of the port's name that has come, or come back. A device that we made and
-    /// somebody removed is not made again: whoever removed it meant it.
-    fn find_again(&mut self, port: &Port) -> bool {
-        let found = device::find(port.device(), port.settings.netns.as_deref());
-        if !found.is_ok_and(|found| found.link.is_some()) {
-            return false;
-        }
-        let port = Port {
-            made_device: false,
-            ..port.clone()
+    /// Takes the device that the port had, where it has moved to, or one of the port's name that has
+    /// come or come back. A device that we made and somebody removed is not made again: whoever
+    /// removed it meant it.
+    fn find_again(&mut self, port: &Port, moved: Option<&Link>) -> bool {
+        let found = match moved.and_then(device::search) {
+            Some(found) => Ok(found),
+            None => device::find(port.device(), port.settings.netns.as_deref()),
         };
-        match device::make(&port, None) {
+        let found = match found {
+            Ok(found) if found.link.is_some() => found,
+            _ => return false,
+        };
+        match device::take(port, found) {
             Ok(device) => {
                 self.devices.insert(port.id, device);
                 true
@@ -133,12 +149,7 @@ impl Control {
 }
 
 /// Says what has happened to a device.
-fn tell(
-    port: &Port,
-    place: &crate::host::place::Place,
-    link: Option<&crate::host::netlink::Link>,
-    device: &crate::host::Device,
-) {
+fn tell(port: &Port, place: &Place, link: Option<&Link>, device: &Device) {
     let port = &port.name;
     let Some(now) = &device.link else {
         tracing::warn!(port, "the device is gone");

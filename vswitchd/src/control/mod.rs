@@ -18,6 +18,7 @@ use vswitch_rpc::{Code, Refusal};
 
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::host::Device;
+use crate::host::netlink::Link;
 use crate::model::Port;
 use crate::plan::{self, Seen};
 use crate::store::{Belief, Store, StoreError};
@@ -33,6 +34,8 @@ pub struct Control {
     pub(crate) devices: BTreeMap<u32, Device>,
     /// Why a port does not work, by the port's number.
     pub(crate) errors: BTreeMap<u32, String>,
+    /// What the devices were that ports have lost, by the port's number.
+    lost: BTreeMap<u32, Link>,
     /// The packet process.
     pub dataplane: Dataplane,
     /// How often in a row the datapath could not be brought back.
@@ -55,6 +58,7 @@ impl Control {
             store,
             devices: BTreeMap::new(),
             errors: BTreeMap::new(),
+            lost: BTreeMap::new(),
             dataplane,
             failures: 0,
             news: look::Pending::default(),
@@ -156,6 +160,7 @@ impl Control {
             switch.ports().map(|(_, port)| port.id).collect();
         self.devices.retain(|id, _| ids.contains(id));
         self.errors.retain(|id, _| ids.contains(id));
+        self.lost.retain(|id, _| ids.contains(id));
     }
 
     /// The address for the device of a port, where we make it.

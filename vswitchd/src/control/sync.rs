@@ -52,6 +52,10 @@ impl Control {
         } else {
             tracing::info!(pid, "a datapath has been started");
         }
+        if state.poll != self.dataplane.poll_mode() {
+            let request = Request::SetPoll(self.dataplane.poll_mode());
+            self.dataplane.tell(&request, &[]).await?;
+        }
         let mut attached = self.adopt(&state).await?;
         self.errors.clear();
         let ports: Vec<Port> = self
@@ -135,7 +139,7 @@ impl Control {
                     continue;
                 }
             };
-            if let Some(device) = Device::adopt(&port, attachment, fds) {
+            if let Some(device) = Device::adopt(attachment, fds) {
                 self.devices.insert(id.0, device);
                 attached.insert(id.0);
             }

@@ -25,7 +25,7 @@ use vswitch_sys::tap::{self, TapOffloads, TapSpec};
 use vswitch_sys::xsk;
 
 use super::netlink::{Link, Netlink, Sort};
-use super::place::Place;
+use super::place::{self, NamespaceId, Place};
 use crate::model::Port;
 use crate::model::port::{Speed, XdpMode};
 
@@ -45,7 +45,7 @@ pub enum DeviceError {
     #[error("the network namespace {0} cannot be entered: {1}")]
     Namespace(String, #[source] io::Error),
     /// There is no such device.
-    #[error("there is no device {name}{}", place(.netns))]
+    #[error("there is no device {name}{}", within(.netns))]
     Missing {
         /// Its name.
         name: String,
@@ -53,7 +53,7 @@ pub enum DeviceError {
         netns: Option<String>,
     },
     /// A device of that name is in the way.
-    #[error("there is a device {name} already{}", place(.netns))]
+    #[error("there is a device {name} already{}", within(.netns))]
     Exists {
         /// Its name.
         name: String,
@@ -96,7 +96,7 @@ pub enum DeviceError {
     File(String, #[source] io::Error),
 }
 
-fn place(netns: &Option<String>) -> String {
+fn within(netns: &Option<String>) -> String {
     match netns {
         Some(netns) => format!(" in the network namespace {netns}"),
         None => String::new(),
@@ -187,6 +187,23 @@ pub fn find(name: &str, netns: Option<&str>) -> Result<Found, DeviceError> {
     Ok(Found { place, link })
 }
 
+/// Looks for a device that has left its namespace, in all others. A move keeps its address and its
+/// sort, and may change name and number.
+pub fn search(lost: &Link) -> Option<Found> {
+    let own = NamespaceId::own().ok()?;
+    let mut found = Vec::new();
+    for place in place::others(own) {
+        let links = place.with_links(Netlink::links).unwrap_or_default();
+        let same = |link: &Link| link.mac == lost.mac && link.sort == lost.sort;
+        found.extend(links.into_iter().filter(same).map(|link| Found {
+            place: place.clone(),
+            link: Some(link),
+        }));
+    }
+    // Two with one address: neither can be told from the other.
+    if found.len() == 1 { found.pop() } else { None }
+}
+
 /// Which kind of port serves a device best, and why.
 pub fn choose(name: &str, found: &Found) -> (Kind, String) {
     let Some(link) = &found.link else {
@@ -234,9 +251,14 @@ pub fn is_to_be_made(kind: Kind, found: &Found) -> bool {
 /// [`DeviceError`]; nothing is left behind.
 pub fn make(port: &Port, mac: Option<[u8; 6]>) -> Result<Device, DeviceError> {
     match port.kind {
-        Kind::Tap | Kind::Internal => make_tap(port, mac),
-        Kind::Packet => take(port, make_packet),
-        Kind::Afxdp => take(port, make_xsk),
+        Kind::Tap | Kind::Internal => {
+            let found = find(port.device(), port.settings.netns.as_deref())?;
+            make_tap(port, mac, found)
+        }
+        Kind::Packet | Kind::Afxdp => {
+            let found = find(port.device(), port.settings.netns.as_deref())?;
+            take(port, found)
+        }
         Kind::Pcap => make_pcap(port),
         Kind::Patch | Kind::Null => Ok(Device {
             backing: Backing::None,
@@ -247,10 +269,9 @@ pub fn make(port: &Port, mac: Option<[u8; 6]>) -> Result<Device, DeviceError> {
     }
 }
 
-fn make_tap(port: &Port, mac: Option<[u8; 6]>) -> Result<Device, DeviceError> {
+fn make_tap(port: &Port, mac: Option<[u8; 6]>, found: Found) -> Result<Device, DeviceError> {
     let name = port.device();
     let settings = &port.settings;
-    let found = find(name, settings.netns.as_deref())?;
     let netns = settings.netns.clone();
     let other = found.place != Place::Own;
     if found.link.is_some() && (port.made_device || other) {
@@ -315,13 +336,23 @@ fn make_tap(port: &Port, mac: Option<[u8; 6]>) -> Result<Device, DeviceError> {
 type Taken = (Backing, String);
 
 /// Takes a device that is there, and sets it up.
-fn take(
-    port: &Port,
-    open: fn(&Port, &Link) -> Result<Taken, DeviceError>,
-) -> Result<Device, DeviceError> {
+///
+/// # Errors
+/// [`DeviceError`]; nothing is left behind.
+pub fn take(port: &Port, found: Found) -> Result<Device, DeviceError> {
     let name = port.device();
-    let netns = port.settings.netns.clone();
-    let found = find(name, netns.as_deref())?;
+    let netns = found.place.label().map(str::to_owned);
+    let open = match port.kind {
+        Kind::Afxdp => make_xsk,
+        Kind::Packet => make_packet,
+        _ => {
+            let joined = Port {
+                made_device: false,
+                ..port.clone()
+            };
+            return make_tap(&joined, None, found);
+        }
+    };
     let Some(link) = &found.link else {
         return Err(DeviceError::Missing {
             name: name.into(),
@@ -450,26 +481,29 @@ fn make_pcap(port: &Port) -> Result<Device, DeviceError> {
 
 impl Device {
     /// Takes over the descriptors that a running datapath has for a port.
-    pub fn adopt(port: &Port, attachment: Attachment, fds: Vec<OwnedFd>) -> Option<Self> {
+    pub fn adopt(attachment: Attachment, fds: Vec<OwnedFd>) -> Option<Self> {
         let mut fds = fds;
+        let (mut place, mut link) = (Place::Own, None);
         let backing = match attachment {
             Attachment::Tap { offloads } if !fds.is_empty() => Backing::Tap {
                 queues: fds,
                 offloads: TapOffloads::from_bits(offloads),
             },
-            Attachment::Packet { .. } => {
+            Attachment::Packet { ifindex } => {
                 let mute = fds.pop()?;
                 let socket = fds.pop()?;
+                (place, link) = socket_now(&socket, ifindex)?;
                 Backing::Packet { socket, mute }
             }
             Attachment::Xsk {
+                ifindex,
                 mode,
                 multi_buffer,
                 local,
-                ..
             } => {
                 let program = fds.pop()?;
                 let map = fds.pop()?;
+                (place, link) = socket_now(fds.first()?, ifindex)?;
                 Backing::Xsk {
                     queues: fds.len(),
                     sockets: Vec::new(),
@@ -505,11 +539,6 @@ impl Device {
             }
             Attachment::Tap { .. } => return None,
             Attachment::None => Backing::None,
-        };
-        let found = find(port.device(), port.settings.netns.as_deref()).ok();
-        let (place, link) = match found {
-            Some(found) if port.has_device() => (found.place, found.link),
-            _ => (Place::Own, None),
         };
         let mut device = Self {
             backing,
@@ -604,10 +633,12 @@ impl Device {
     /// different from the last look.
     pub fn look(&mut self) -> bool {
         let (place, link) = match &self.backing {
-            Backing::Tap { queues, .. } => match queues.first().map(tap_now) {
-                Some(Ok((place, link))) => (place, link),
-                _ => (self.place.clone(), None),
-            },
+            Backing::Tap { queues, .. } => {
+                match queues.first().map(|queue| tap_now(queue, &self.place)) {
+                    Some(Ok((place, link))) => (place, link),
+                    _ => (self.place.clone(), None),
+                }
+            }
             Backing::Packet { .. } | Backing::Xsk { .. } => {
                 let Some(ifindex) = self.link.as_ref().map(|link| link.ifindex) else {
                     return false;
@@ -684,16 +715,28 @@ impl Device {
 }
 
 /// Where the device of a TAP queue is now, and what it is.
-fn tap_now(queue: &OwnedFd) -> io::Result<(Place, Option<Link>)> {
+fn tap_now(queue: &OwnedFd, last: &Place) -> io::Result<(Place, Option<Link>)> {
     let name = tap::device_name(queue.as_fd())?;
     let netns = Netns::from(tap::device_namespace(queue.as_fd())?);
-    let place = Place::find(netns.as_fd())?;
+    let place = Place::find(netns.as_fd(), last)?;
     let look = || Netlink::open()?.link_named(&name);
     let link = match place {
         Place::Own => look()?,
         Place::Other { .. } => netns.run(look)??,
     };
     Ok((place, link))
+}
+
+/// Where the device of a socket is, and what it is. It cannot have moved: a socket that it leaves
+/// is of no more use.
+fn socket_now(socket: &OwnedFd, ifindex: u32) -> Option<(Place, Option<Link>)> {
+    let netns = Netns::of_socket(socket.as_fd()).ok()?;
+    let place = Place::find(netns.as_fd(), &Place::Own).ok()?;
+    let link = netns
+        .run(|| Netlink::open()?.link_numbered(ifindex))
+        .and_then(|result| result)
+        .ok()?;
+    Some((place, link))
 }
 
 fn present(link: Option<Link>) -> io::Result<Link> {

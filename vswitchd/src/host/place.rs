@@ -4,6 +4,7 @@
 //! devices, alive after the container has gone, so a [`Place`] holds words and numbers and is
 //! opened for a moment at a time.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -27,9 +28,22 @@ impl NamespaceId {
         Ok(Self(stat.st_dev, stat.st_ino))
     }
 
+    /// Of the namespace that a path leads to.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::stat(path)?;
+        Ok(Self(stat.st_dev, stat.st_ino))
+    }
+
     /// Of the calling thread's namespace.
     pub fn own() -> io::Result<Self> {
-        Self::of(Netns::current()?.as_fd())
+        Self::at(Path::new("/proc/thread-self/ns/net"))
+    }
+}
+
+impl fmt::Display for NamespaceId {
+    /// As `/proc/PID/ns/net` reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "net:[{}]", self.1)
     }
 }
 
@@ -65,24 +79,31 @@ impl Place {
     }
 
     /// The place of an open namespace: its name where it has one, a process in it otherwise.
-    pub fn find(netns: BorrowedFd<'_>) -> io::Result<Self> {
+    /// `last` is where it probably is, which saves the search.
+    pub fn find(netns: BorrowedFd<'_>, last: &Self) -> io::Result<Self> {
         let id = NamespaceId::of(netns)?;
         if id == NamespaceId::own()? {
             return Ok(Self::Own);
         }
-        let inside = |path: &PathBuf| {
-            Netns::at(path).is_ok_and(|found| NamespaceId::of(found.as_fd()).ok() == Some(id))
-        };
-        let label = format!("net:[{}]", id.1);
+        let inside = |path: &PathBuf| NamespaceId::at(path).ok() == Some(id);
+        match last {
+            Self::Other { path, .. } if inside(path) => return Ok(last.clone()),
+            _ => {}
+        }
         let path = candidates().find(inside).ok_or_else(|| {
-            let text = format!("no process and no name leads to the namespace {label}");
+            let text = format!("no process and no name leads to {id}");
             io::Error::new(io::ErrorKind::NotFound, text)
         })?;
+        Ok(Self::behind(path, id))
+    }
+
+    /// The place behind a path.
+    fn behind(path: PathBuf, id: NamespaceId) -> Self {
         let label = match path.strip_prefix(NAMED) {
             Ok(name) => name.display().to_string(),
-            Err(_) => label,
+            Err(_) => id.to_string(),
         };
-        Ok(Self::Other { path, label })
+        Self::Other { path, label }
     }
 
     /// What people call it; `None` for our own.
@@ -135,8 +156,19 @@ impl Place {
     }
 }
 
+/// Every namespace but `but`, once each.
+pub fn others(but: NamespaceId) -> Vec<Place> {
+    let mut seen = std::collections::BTreeSet::from([but]);
+    candidates()
+        .filter_map(|path| {
+            let id = NamespaceId::at(&path).ok()?;
+            seen.insert(id).then(|| Place::behind(path, id))
+        })
+        .collect()
+}
+
 /// Files that stand for namespaces: names first, then processes.
-pub fn candidates() -> impl Iterator<Item = PathBuf> {
+fn candidates() -> impl Iterator<Item = PathBuf> {
     let entries = |dir: &str| {
         let read = std::fs::read_dir(dir).into_iter().flatten();
         read.filter_map(Result::ok).map(|entry| entry.path())
@@ -166,6 +198,9 @@ mod tests {
     #[test]
     fn our_own_namespace_is_recognised() {
         let own = Netns::current().expect("open");
-        assert_eq!(Place::find(own.as_fd()).expect("found"), Place::Own);
+        assert_eq!(
+            Place::find(own.as_fd(), &Place::Own).expect("found"),
+            Place::Own
+        );
     }
 }

@@ -14,6 +14,7 @@ use futures::StreamExt;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::proto::Connection;
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
 
@@ -25,6 +26,8 @@ const RECEIVE_SIZE: i32 = 4 << 20;
 pub enum News {
     /// About the device of this number, in some namespace.
     Device(u32),
+    /// The device of this number has left for another namespace.
+    Moved(u32),
     /// News were lost, or a namespace has ended: about anything.
     Everything,
 }
@@ -56,9 +59,17 @@ impl Watch {
                 return std::future::pending().await;
             };
             match message.payload {
-                NetlinkPayload::InnerMessage(
-                    RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
-                ) => return News::Device(link.header.index),
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    return News::Device(link.header.index);
+                }
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                    let is_move = |attribute: &_| matches!(attribute, LinkAttribute::NewNetnsId(_));
+                    return if link.attributes.iter().any(is_move) {
+                        News::Moved(link.header.index)
+                    } else {
+                        News::Device(link.header.index)
+                    };
+                }
                 // A namespace that ends takes its devices with it and says nothing of them.
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNsId(_))
                 | NetlinkPayload::Overrun(_) => return News::Everything,
