@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 
 use namespace::{Forwarder, Namespace, now, privileged, tcp};
 use vswitch_datapath::buffer::{Batch, FramePool, SharedFrames};
+use vswitch_datapath::offload::Capabilities;
+use vswitch_datapath::offload::fit::{Fit, fit};
 use vswitch_datapath::port::tap::TapQueue;
 use vswitch_datapath::port::{PortIndex, PortQueue, RxStatus};
 use vswitch_sys::tap::{self, Tap, TapOffloads, TapSpec};
@@ -58,6 +60,100 @@ fn two_containers_talk_over_tap_ports_with_super_frames() {
     assert_eq!((a.rx_dropped, b.rx_dropped), (0, 0));
     assert_eq!((a.tx_packets, b.tx_packets), (b.rx_packets, a.rx_packets));
     assert_eq!((a.tx_bytes, b.tx_bytes), (b.rx_bytes, a.rx_bytes));
+}
+
+fn assert_no_checksum_errors(namespace: &Namespace) {
+    let counts = namespace.exec("nstat -az TcpInCsumErrors UdpInCsumErrors Udp6InCsumErrors");
+    let mut lines = 0;
+    for line in counts.lines().filter(|line| line.contains("CsumErrors")) {
+        assert_eq!(line.split_whitespace().nth(1), Some("0"), "{counts}");
+        lines += 1;
+    }
+    assert_eq!(lines, 3, "{counts}");
+}
+
+/// A forwarder that treats both ports as if they took nothing unfinished.
+fn software_forwarder(ports: [Box<dyn PortQueue>; 2]) -> Forwarder {
+    let plain = Capabilities {
+        mtu: 1500,
+        max_segments: 18,
+        ..Capabilities::default()
+    };
+    Forwarder::with_hook(
+        ports,
+        Box::new(
+            move |packet, _, pool, out| match fit(packet, &plain, pool, out) {
+                Fit::Ready => {}
+                other => panic!("{other:?}"),
+            },
+        ),
+    )
+}
+
+#[test]
+fn a_kernel_takes_what_was_cut_and_summed_in_software() {
+    if !privileged() {
+        return;
+    }
+    let (left, right) = (Namespace::new("l"), Namespace::new("r"));
+    let mut taps = [device(&left, 1, 1500), device(&right, 2, 1500)];
+    let [a, b] = &mut taps;
+    let forwarder = software_forwarder([queue(a, 1, 1500), queue(b, 2, 1500)]);
+    for address in ["10.0.0.2:7000", "[fd00::2]:7000"] {
+        tcp(&left, &right, address, 20_000_000);
+    }
+    let seen = forwarder.stop();
+    assert!(seen.largest > 20_000, "largest packet {}", seen.largest);
+    assert_no_checksum_errors(&right);
+}
+
+/// A VXLAN device between the two hosts, inside their own namespaces.
+fn tunnel(namespace: &Namespace, remote: &str, host: u8, checksum: &str) {
+    namespace.ip(&format!(
+        "link add vx0 type vxlan id 7 remote {remote} dstport 4789 dev eth0 {checksum}"
+    ));
+    namespace.ip(&format!("addr add 10.9.0.{host}/24 dev vx0"));
+    namespace.ip(&format!("addr add fd09::{host}/64 dev vx0 nodad"));
+    namespace.ip("link set vx0 up");
+}
+
+#[test]
+fn super_frames_inside_a_tunnel_cross_whole_or_cut() {
+    if !privileged() {
+        return;
+    }
+    for (remotes, checksum) in [
+        (["10.0.0.2", "10.0.0.1"], "noudpcsum"),
+        (["10.0.0.2", "10.0.0.1"], "udpcsum"),
+        (["fd00::2", "fd00::1"], "noudp6zerocsumtx"),
+    ] {
+        for cut in [false, true] {
+            let (left, right) = (Namespace::new("l"), Namespace::new("r"));
+            let mut taps = [device(&left, 1, 1500), device(&right, 2, 1500)];
+            tunnel(&left, remotes[0], 1, checksum);
+            tunnel(&right, remotes[1], 2, checksum);
+            let [a, b] = &mut taps;
+            if !a.offloads.has(TapOffloads::UDP_TUNNEL_CSUM) {
+                eprintln!("skipped: the kernel has no tunnel offloads for TAP devices");
+                return;
+            }
+            let ports = [queue(a, 1, 1500), queue(b, 2, 1500)];
+            let forwarder = if cut {
+                software_forwarder(ports)
+            } else {
+                Forwarder::start(ports)
+            };
+            for address in ["10.9.0.2:7000", "[fd09::2]:7000"] {
+                tcp(&left, &right, address, 5_000_000);
+            }
+            let seen = forwarder.stop();
+            assert!(seen.largest > 20_000, "largest packet {}", seen.largest);
+            let [a, b] = seen.counters;
+            assert_eq!((a.rx_errors, b.rx_errors), (0, 0));
+            assert_eq!((a.tx_errors, b.tx_errors), (0, 0));
+            assert_no_checksum_errors(&right);
+        }
+    }
 }
 
 #[test]

@@ -2,13 +2,12 @@
 //!
 //! A packet that the port can take as it is passes untouched, which is nearly all of them and costs
 //! a few comparisons. Of the others, a super-frame is cut or a checksum finished where the port
-//! cannot, an IPv4 packet that may be fragmented is, frames are changed for chunks where the port
-//! needs that, and what is too large is handed back to be answered (`too_big`).
+//! cannot, an IPv4 packet that may be fragmented is, and what is too large is handed back to be answered (`too_big`).
 //!
 //! The MTU is held against what would be on the wire: a super-frame counts by its segments.
 
 use vswitch_packet::ipv4::{self, Ipv4};
-use vswitch_sys::memory::{CHUNK_SIZE, Class};
+use vswitch_sys::memory::CHUNK_SIZE;
 
 use super::cut::cut;
 use super::layout::{self, Family, Layout};
@@ -54,7 +53,7 @@ impl Capabilities {
     pub fn accepts(&self, packet: &Packet) -> bool {
         let mtu = self.mtu as usize;
         let tail = packet.tail_segments();
-        if !tail.is_empty() && (self.chunks_only || tail.len() >= self.max_segments) {
+        if !tail.is_empty() && tail.len() >= self.max_segments {
             return false;
         }
         let Checksum::Partial { start, .. } = packet.offload.csum else {
@@ -82,6 +81,7 @@ impl Capabilities {
     #[inline]
     fn takes(&self, gso: Gso) -> bool {
         self.csum
+            && (self.tunnel || gso.tunnel.is_none())
             && match gso.kind {
                 GsoKind::Tcp4 => self.tso4,
                 GsoKind::Tcp6 => self.tso6,
@@ -122,13 +122,14 @@ fn fit_super_frame(
         return dropped(packet, DropReason::Malformed, pool);
     };
     let payload = packet.len().saturating_sub(headers.size);
-    let Headers { layout, size } = headers;
+    let Headers { size, outer, .. } = headers;
+    let layout = headers.outermost();
     let segment_size = size - layout.network + payload.min(usize::from(gso.size));
     let too_big = segment_size > capabilities.mtu as usize;
     if too_big && !may_fragment(&packet, layout) {
         return Fit::TooBig(packet);
     }
-    if !too_big && payload <= usize::from(gso.size) {
+    if !too_big && outer.is_none() && payload <= usize::from(gso.size) {
         // It stands for one packet only.
         packet.offload.gso = None;
         return fit_packet(packet, capabilities, pool, out);
@@ -202,19 +203,14 @@ fn fit_packet(
     fit_frames(packet, capabilities, pool, out)
 }
 
-/// Changes the packet's frames for what the port can send.
+/// Packs the packet into fewer frames where the port sends no more.
 fn fit_frames(
     packet: Packet,
     capabilities: &Capabilities,
     pool: &mut FramePool,
     out: &mut Vec<Packet>,
 ) -> Fit {
-    let has_large = packet
-        .tail_segments()
-        .iter()
-        .any(|segment| segment.frame().class() == Class::Large);
-    let frames = frames_len(&packet);
-    if frames <= capabilities.max_segments && !(has_large && capabilities.chunks_only) {
+    if frames_len(&packet) <= capabilities.max_segments {
         out.push(packet);
         return Fit::Ready;
     }

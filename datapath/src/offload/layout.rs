@@ -56,9 +56,18 @@ pub(super) fn network_offset(head: &[u8]) -> Option<(EtherType, usize)> {
 /// cut off or contradict themselves.
 pub(super) fn read(head: &[u8]) -> Option<Layout> {
     let (ethertype, network) = network_offset(head)?;
-    let ip = head.get(network..)?;
     match ethertype {
-        EtherType::IPV4 => {
+        EtherType::IPV4 => read_ip(head, network, Family::Ipv4),
+        EtherType::IPV6 => read_ip(head, network, Family::Ipv6),
+        _ => None,
+    }
+}
+
+/// Reads the headers from an IP header on that begins at byte `network`.
+pub(super) fn read_ip(head: &[u8], network: usize, family: Family) -> Option<Layout> {
+    let ip = head.get(network..)?;
+    match family {
+        Family::Ipv4 => {
             let fixed = ip.get(..ipv4::HEADER_SIZE)?;
             let view = ipv4::Ipv4::new_unchecked(fixed);
             let size = view.header_size();
@@ -74,7 +83,7 @@ pub(super) fn read(head: &[u8]) -> Option<Layout> {
                 is_later_fragment: view.fragment_offset() != 0,
             })
         }
-        EtherType::IPV6 => {
+        Family::Ipv6 => {
             let (fixed, payload) = ip.split_at_checked(ipv6::HEADER_SIZE)?;
             let view = ipv6::Ipv6::new_unchecked(fixed);
             if view.first_word() >> 28 != 6 {
@@ -90,7 +99,6 @@ pub(super) fn read(head: &[u8]) -> Option<Layout> {
                 is_later_fragment: chain.fragment.is_some_and(|f| f.offset != 0),
             })
         }
-        _ => None,
     }
 }
 

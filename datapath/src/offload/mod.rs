@@ -52,6 +52,21 @@ pub struct Gso {
     pub size: u16,
     /// TCP: CWR is set on the first segment only (`VIRTIO_NET_HDR_GSO_ECN`).
     pub ecn: bool,
+    /// Set when what is cut lies inside a UDP tunnel, whose headers each segment repeats.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// The UDP tunnel around a super-frame (`struct virtio_net_hdr_v1_hash_tunnel`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Where the outer UDP header begins.
+    pub outer_transport: u16,
+    /// Where the inner IP header begins.
+    pub inner_network: u16,
+    /// The outer IP header is IPv6.
+    pub is_v6: bool,
+    /// The outer UDP header carries a checksum, to be computed for each segment.
+    pub csum: bool,
 }
 
 /// The protocols that segmentation knows.
@@ -72,6 +87,15 @@ impl Offload {
         if let Checksum::Partial { start, .. } = &mut self.csum {
             *start = start.saturating_add_signed(by as i16);
         }
+        if let Some(Gso {
+            tunnel: Some(tunnel),
+            ..
+        }) = &mut self.gso
+        {
+            for offset in [&mut tunnel.outer_transport, &mut tunnel.inner_network] {
+                *offset = offset.saturating_add_signed(by as i16);
+            }
+        }
     }
 }
 
@@ -86,10 +110,10 @@ pub struct Capabilities {
     pub tso6: bool,
     /// Takes UDP super-frames.
     pub uso: bool,
+    /// Takes super-frames of the other kinds inside a UDP tunnel.
+    pub tunnel: bool,
     /// Largest layer-3 packet, bytes (the device's MTU).
     pub mtu: u32,
     /// Most frames (head included) that one packet may have.
     pub max_segments: usize,
-    /// Every frame must be a chunk, because only chunks are part of the UMEM.
-    pub chunks_only: bool,
 }

@@ -9,19 +9,28 @@
 //! Spec: include/uapi/linux/virtio_net.h and include/linux/virtio_net.h; the byte order is the
 //! host's (legacy virtio, as tun and packet sockets use it unless told otherwise).
 
-use crate::offload::{Checksum, Gso, GsoKind, Offload};
+use crate::offload::{Checksum, Gso, GsoKind, Offload, Tunnel};
 
-/// Bytes of the header.
-pub(super) const SIZE: usize = 10;
+/// Bytes of the header, and where its longer form (`struct virtio_net_hdr_v1_hash_tunnel`) tells of
+/// a tunnel.
+const SIZE: usize = 10;
+const TUNNEL_AT: usize = 20;
+const TUNNEL_SIZE: usize = 24;
 
 const F_NEEDS_CSUM: u8 = 1;
 const F_DATA_VALID: u8 = 2;
+const F_UDP_TUNNEL_CSUM: u8 = 8;
 
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
+const GSO_UDP_TUNNEL_IPV4: u8 = 0x20;
+const GSO_UDP_TUNNEL_IPV6: u8 = 0x40;
 const GSO_ECN: u8 = 0x80;
+
+/// Bits of the type that say something more of a kind.
+const GSO_MODIFIERS: u8 = GSO_UDP_TUNNEL_IPV4 | GSO_UDP_TUNNEL_IPV6 | GSO_ECN;
 
 /// The header makes no sense, alone or for its packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +41,12 @@ pub(super) struct Malformed;
 /// # Errors
 /// [`Malformed`], also for the kinds of super-frame that nobody has asked the kernel for.
 #[inline]
-pub(super) fn decode(header: &[u8; SIZE], head_size: usize) -> Result<Offload, Malformed> {
-    let [flags, gso_type, ..] = *header;
+pub(super) fn decode<const N: usize>(
+    header: &[u8; N],
+    head_size: usize,
+) -> Result<Offload, Malformed> {
+    const { assert!(N == SIZE || N == TUNNEL_SIZE) };
+    let (flags, gso_type) = (header[0], header[1]);
     // By far the most packets of a quiet port: nothing unfinished.
     if flags == 0 && gso_type == GSO_NONE {
         return Ok(Offload::default());
@@ -50,7 +63,7 @@ pub(super) fn decode(header: &[u8; SIZE], head_size: usize) -> Result<Offload, M
     } else {
         Checksum::Unknown
     };
-    let kind = match gso_type & !GSO_ECN {
+    let kind = match gso_type & !GSO_MODIFIERS {
         GSO_NONE => return Ok(Offload { csum, gso: None }),
         GSO_TCPV4 => GsoKind::Tcp4,
         GSO_TCPV6 => GsoKind::Tcp6,
@@ -61,18 +74,57 @@ pub(super) fn decode(header: &[u8; SIZE], head_size: usize) -> Result<Offload, M
     if size == 0 {
         return Err(Malformed);
     }
+    let tunnel = match gso_type & (GSO_UDP_TUNNEL_IPV4 | GSO_UDP_TUNNEL_IPV6) {
+        0 => None,
+        _ => Some(decode_tunnel(header, csum)?),
+    };
     let ecn = gso_type & GSO_ECN != 0;
     Ok(Offload {
         csum,
-        gso: Some(Gso { kind, size, ecn }),
+        gso: Some(Gso {
+            kind,
+            size,
+            ecn,
+            tunnel,
+        }),
+    })
+}
+
+/// The tunnel of a super-frame: only in the longer header, and only around a partial checksum.
+fn decode_tunnel(header: &[u8], csum: Checksum) -> Result<Tunnel, Malformed> {
+    let (Some([a, b, c, d]), Checksum::Partial { start, .. }) = (
+        header
+            .get(TUNNEL_AT..)
+            .and_then(|rest| rest.first_chunk().copied()),
+        csum,
+    ) else {
+        return Err(Malformed);
+    };
+    // These two are little-endian on every machine.
+    let outer_transport = u16::from_le_bytes([a, b]);
+    let inner_network = u16::from_le_bytes([c, d]);
+    let is_v6 = match header[1] & (GSO_UDP_TUNNEL_IPV4 | GSO_UDP_TUNNEL_IPV6) {
+        GSO_UDP_TUNNEL_IPV4 => false,
+        GSO_UDP_TUNNEL_IPV6 => true,
+        _ => return Err(Malformed),
+    };
+    if outer_transport >= inner_network || inner_network >= start {
+        return Err(Malformed);
+    }
+    Ok(Tunnel {
+        outer_transport,
+        inner_network,
+        is_v6,
+        csum: header[0] & F_UDP_TUNNEL_CSUM != 0,
     })
 }
 
 /// Writes the header for a packet with `offload` whose first bytes are `head`.
 #[inline]
 #[must_use]
-pub(super) fn encode(offload: &Offload, head: &[u8]) -> [u8; SIZE] {
-    let mut header = [0; SIZE];
+pub(super) fn encode<const N: usize>(offload: &Offload, head: &[u8]) -> [u8; N] {
+    const { assert!(N == SIZE || N == TUNNEL_SIZE) };
+    let mut header = [0; N];
     match offload.csum {
         Checksum::Unknown => {}
         Checksum::Valid => header[0] = F_DATA_VALID,
@@ -93,6 +145,20 @@ pub(super) fn encode(offload: &Offload, head: &[u8]) -> [u8; SIZE] {
         }
         header[2..4].copy_from_slice(&header_len(offload.csum, gso.kind, head).to_ne_bytes());
         header[4..6].copy_from_slice(&gso.size.to_ne_bytes());
+        if let Some(tunnel) = gso.tunnel
+            && let Some(place) = header.get_mut(TUNNEL_AT..TUNNEL_SIZE)
+        {
+            place[..2].copy_from_slice(&tunnel.outer_transport.to_le_bytes());
+            place[2..].copy_from_slice(&tunnel.inner_network.to_le_bytes());
+            header[1] |= if tunnel.is_v6 {
+                GSO_UDP_TUNNEL_IPV6
+            } else {
+                GSO_UDP_TUNNEL_IPV4
+            };
+            if tunnel.csum {
+                header[0] |= F_UDP_TUNNEL_CSUM;
+            }
+        }
     }
     header
 }
@@ -136,6 +202,7 @@ mod tests {
                 kind: GsoKind::Tcp4,
                 size: 1448,
                 ecn: false,
+                tunnel: None,
             }),
         }
     }
@@ -146,7 +213,7 @@ mod tests {
         assert_eq!(decode(&TCP4, 2000), Ok(tcp4()));
         let mut head = [0; 100];
         head[34 + 12] = 0x80;
-        assert_eq!(encode(&tcp4(), &head), TCP4);
+        assert_eq!(encode::<SIZE>(&tcp4(), &head), TCP4);
     }
 
     #[test]
@@ -163,14 +230,36 @@ mod tests {
         for csum in csums {
             for kind in [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp] {
                 for ecn in [false, true] {
-                    let gso = Some(Gso {
+                    let mut gso = Gso {
                         kind,
                         size: 1200,
                         ecn,
-                    });
-                    for offload in [Offload { csum, gso }, Offload { csum, gso: None }] {
-                        let header = encode(&offload, &head);
+                        tunnel: None,
+                    };
+                    for gso in [Some(gso), None] {
+                        let offload = Offload { csum, gso };
+                        let header: [u8; SIZE] = encode(&offload, &head);
                         assert_eq!(decode(&header, head.len()), Ok(offload));
+                        let header: [u8; TUNNEL_SIZE] = encode(&offload, &head);
+                        assert_eq!(decode(&header, head.len()), Ok(offload));
+                    }
+                    for (is_v6, has_csum) in [(false, false), (false, true), (true, true)] {
+                        gso.tunnel = Some(Tunnel {
+                            outer_transport: 14,
+                            inner_network: 38,
+                            is_v6,
+                            csum: has_csum,
+                        });
+                        let gso = Some(gso);
+                        let offload = Offload { csum, gso };
+                        let header: [u8; TUNNEL_SIZE] = encode(&offload, &head);
+                        let is_partial = matches!(csum, Checksum::Partial { .. });
+                        let expected = if is_partial {
+                            Ok(offload)
+                        } else {
+                            Err(Malformed)
+                        };
+                        assert_eq!(decode(&header, head.len()), expected);
                     }
                 }
             }
@@ -181,18 +270,18 @@ mod tests {
     fn a_checksum_field_outside_the_head_is_malformed() {
         let mut head = [0; 100];
         head[34 + 12] = 0x80;
-        let header = encode(&tcp4(), &head);
+        let header: [u8; SIZE] = encode(&tcp4(), &head);
         assert_eq!(decode(&header, 34 + 16 + 2), Ok(tcp4()));
         assert_eq!(decode(&header, 34 + 16 + 1), Err(Malformed));
     }
 
     #[test]
     fn unknown_kinds_and_segments_of_nothing_are_malformed() {
-        let mut header = encode(&tcp4(), &[0; 100]);
+        let mut header: [u8; SIZE] = encode(&tcp4(), &[0; 100]);
         header[4..6].fill(0);
         assert_eq!(decode(&header, 100), Err(Malformed));
         for kind in [2, 3, 6, 0x21, 0x41, 0x7f] {
-            let mut header = encode(&tcp4(), &[0; 100]);
+            let mut header: [u8; SIZE] = encode(&tcp4(), &[0; 100]);
             header[1] = kind;
             assert_eq!(decode(&header, 100), Err(Malformed), "{kind:#x}");
         }
@@ -210,9 +299,9 @@ mod tests {
     #[test]
     fn the_header_length_is_left_open_when_it_leaves_the_head() {
         let mut head = [0xf0; 60];
-        assert_eq!(&encode(&tcp4(), &head)[2..4], &[0, 0]);
+        assert_eq!(&encode::<SIZE>(&tcp4(), &head)[2..4], &[0, 0]);
         head[34 + 12] = 0x50;
-        let header = encode(&tcp4(), &head);
+        let header: [u8; SIZE] = encode(&tcp4(), &head);
         assert_eq!(u16::from_ne_bytes([header[2], header[3]]), 54);
     }
 }

@@ -81,13 +81,12 @@ impl TapOffloads {
         (Self::UDP_TUNNEL_CSUM, "tunnel-csum"),
     ];
 
-    /// All that the switch can make use of. Tunnelled super-frames are not among it: without these
-    /// bits the kernel cuts them before it hands them over, and nothing is lost.
+    /// All that the switch can make use of.
     #[must_use]
     pub fn all() -> Self {
-        [Self::CSUM, Self::TSO4, Self::TSO6, Self::TSO_ECN, Self::USO]
-            .into_iter()
-            .fold(Self::default(), Self::with)
+        Self::LADDER
+            .iter()
+            .fold(Self::default(), |set, (bit, _)| set.with(*bit))
     }
 
     /// Whether everything in `other` is in this set.

@@ -28,9 +28,9 @@ impl NullQueue {
                 tso4: true,
                 tso6: true,
                 uso: true,
+                tunnel: true,
                 mtu,
                 max_segments: 1 + TAIL_LEN,
-                chunks_only: false,
             },
             counters: PortCounters::default(),
         }

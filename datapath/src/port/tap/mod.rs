@@ -47,9 +47,9 @@ impl TapQueue {
                 tso4: true,
                 tso6: true,
                 uso: offloads.has(TapOffloads::USO),
+                tunnel: offloads.has(TapOffloads::UDP_TUNNEL.with(TapOffloads::UDP_TUNNEL_CSUM)),
                 mtu,
                 max_segments: 1 + TAIL_LEN,
-                chunks_only: false,
             },
             counters: PortCounters::default(),
         }

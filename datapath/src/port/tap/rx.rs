@@ -41,7 +41,7 @@ impl TapQueue {
                 pool.free(head);
                 continue;
             }
-            let offload = |in_head| vnet_hdr::decode(header.first_chunk()?, in_head).ok();
+            let offload = |in_head| vnet_hdr::decode(&header, in_head).ok();
             match spill::assemble(self.port, head, HEADROOM, &mut spill, size, offload, pool) {
                 Some(packet) => {
                     self.counters.rx_packets += 1;
@@ -60,7 +60,7 @@ impl TapQueue {
 
     fn read(
         &self,
-        header: &mut [u8],
+        header: &mut [u8; VNET_HDR_SIZE],
         head: &mut Frame,
         spill: Option<&mut Frame>,
     ) -> Result<usize, Errno> {

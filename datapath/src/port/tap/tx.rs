@@ -28,8 +28,7 @@ impl TapQueue {
 
     /// The packet behind its offload header, in one call.
     fn write(&self, packet: &Packet) -> Result<usize, Errno> {
-        let mut header = [0; VNET_HDR_SIZE];
-        header[..vnet_hdr::SIZE].copy_from_slice(&vnet_hdr::encode(&packet.offload, packet.head()));
+        let header: [u8; VNET_HDR_SIZE] = vnet_hdr::encode(&packet.offload, packet.head());
         let mut pieces = ArrayVec::<_, { 2 + TAIL_LEN }>::new();
         pieces.push(IoSlice::new(&header));
         pieces.push(IoSlice::new(packet.head()));
