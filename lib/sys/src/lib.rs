@@ -8,9 +8,12 @@
     reason = "this crate is the one room for unsafe; every block states its invariant"
 )]
 
+pub mod affinity;
 pub mod bpf;
+pub mod clock;
 pub mod memory;
 pub mod netns;
 pub mod packet_socket;
+pub mod random;
 pub mod tap;
 pub mod xsk;

@@ -1,0 +1,329 @@
+//! Golden frames: the bytes of one sample of every message, beside the version that they belong to.
+//!
+//! When a message changes, its bytes change, and the test asks for a new version. The samples name
+//! every variant: `covered` has no wildcard, so a new variant does not compile without one.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use vswitch_dpapi::frame::encode;
+use vswitch_dpapi::message::{
+    DropRow, FdbRow, FlowChange, FlowStats, MegaflowRow, PollMode, PortCounters, PortStats, Reply,
+    Request, StageStats, State, TraceReport, WorkerStats,
+};
+use vswitch_dpapi::{
+    Attachment, BridgeId, BridgeSpec, Desired, MirrorSpec, PortId, PortKind, PortSpec, VERSION,
+    VlanMode, VlanSpec, XskMode,
+};
+use vswitch_flow::{Action, Field, FlowKey, FlowRule, Match, OfPort};
+
+/// Fails to compile when a message is added without a sample below.
+fn covered(request: &Request, reply: &Reply) {
+    match request {
+        Request::Hello { .. }
+        | Request::State
+        | Request::SetDesired(_)
+        | Request::Attach { .. }
+        | Request::Detach { .. }
+        | Request::Export { .. }
+        | Request::SetFlows { .. }
+        | Request::ModFlows { .. }
+        | Request::Flows { .. }
+        | Request::Fdb { .. }
+        | Request::FlushFdb { .. }
+        | Request::Megaflows
+        | Request::Ports
+        | Request::Workers
+        | Request::Drops
+        | Request::Trace { .. }
+        | Request::SetPoll(_)
+        | Request::Shutdown => {}
+    }
+    match reply {
+        Reply::Hello { .. }
+        | Reply::State(_)
+        | Reply::Applied { .. }
+        | Reply::Done
+        | Reply::Refused { .. }
+        | Reply::Attachment(_)
+        | Reply::Flows(_)
+        | Reply::Fdb(_)
+        | Reply::Megaflows(_)
+        | Reply::Ports(_)
+        | Reply::Workers(_)
+        | Reply::Drops(_)
+        | Reply::Trace(_) => {}
+    }
+}
+
+fn rule() -> FlowRule {
+    FlowRule {
+        table: 3,
+        priority: 1000,
+        cookie: 0x0123_4567,
+        matches: Match::any().with(Field::InPort, 1).with_masked(
+            Field::Ipv4Dst,
+            0x0a01_0000,
+            0xffff_0000,
+        ),
+        actions: vec![
+            Action::SetField {
+                field: Field::EthSrc,
+                value: 0x0200_0000_0001,
+                mask: 0xffff_ffff_ffff,
+            },
+            Action::PushVlan(0x8100),
+            Action::PopVlan,
+            Action::Output(OfPort::NORMAL),
+        ],
+    }
+}
+
+fn desired() -> Desired {
+    let port = |id, kind| PortSpec {
+        id: PortId(id),
+        bridge: BridgeId(1),
+        name: format!("p{id}"),
+        of_port: OfPort(id),
+        kind,
+        vlan: VlanSpec {
+            mode: VlanMode::NativeTagged,
+            tag: 7,
+            trunks: vec![8, 9],
+        },
+        mtu: 9000,
+        up: true,
+    };
+    Desired {
+        bridges: vec![BridgeSpec {
+            id: BridgeId(1),
+            name: "br0".into(),
+            mac_table_size: 8192,
+            mac_aging_time: 300,
+            mirrors: vec![MirrorSpec {
+                name: "m0".into(),
+                select_all: true,
+                select_src: vec![PortId(1)],
+                select_dst: vec![PortId(2)],
+                select_vlan: vec![10],
+                output_port: Some(PortId(3)),
+                output_vlan: Some(11),
+            }],
+        }],
+        ports: vec![
+            port(1, PortKind::Afxdp),
+            port(2, PortKind::Tap),
+            port(3, PortKind::Packet),
+            port(4, PortKind::Internal),
+            port(
+                5,
+                PortKind::Patch {
+                    peer: Some(PortId(9)),
+                },
+            ),
+            port(6, PortKind::Null),
+            port(7, PortKind::Pcap),
+        ],
+    }
+}
+
+fn requests() -> Vec<Request> {
+    let bridge = BridgeId(1);
+    let port = PortId(2);
+    let mut key = FlowKey::default();
+    key.set(Field::EthDst, 0x0200_0000_0002);
+    let attachments = [
+        Attachment::Tap { offloads: 0x77 },
+        Attachment::Packet { ifindex: 12 },
+        Attachment::Xsk {
+            ifindex: 12,
+            mode: XskMode::Native,
+            multi_buffer: true,
+            local: true,
+        },
+        Attachment::Pcap {
+            replay: true,
+            capture: true,
+            paced: false,
+            repeat: true,
+        },
+        Attachment::None,
+    ];
+    let mut requests = vec![
+        // The version itself is not part of what has a version.
+        Request::Hello { version: 0 },
+        Request::State,
+        Request::SetDesired(Box::new(desired())),
+        Request::Detach { port },
+        Request::Export { port },
+        Request::SetFlows {
+            bridge,
+            flows: vec![rule()],
+        },
+        Request::ModFlows {
+            bridge,
+            changes: vec![
+                FlowChange::Add(Box::new(rule())),
+                FlowChange::Delete {
+                    table: Some(1),
+                    matches: Box::new(rule().matches),
+                },
+                FlowChange::DeleteStrict {
+                    table: 1,
+                    priority: 5,
+                    matches: Box::new(rule().matches),
+                },
+            ],
+        },
+        Request::Flows { bridge },
+        Request::Fdb { bridge },
+        Request::FlushFdb { bridge },
+        Request::Megaflows,
+        Request::Ports,
+        Request::Workers,
+        Request::Drops,
+        Request::Trace {
+            bridge,
+            key: Box::new(key),
+        },
+        Request::SetPoll(PollMode::Busy),
+        Request::Shutdown,
+    ];
+    requests.extend(
+        attachments
+            .into_iter()
+            .map(|attachment| Request::Attach { port, attachment }),
+    );
+    requests
+}
+
+fn replies() -> Vec<Reply> {
+    let port = PortId(2);
+    vec![
+        Reply::Hello {
+            version: 0,
+            pid: 4321,
+        },
+        Reply::State(Box::new(State {
+            uptime: 99,
+            desired: desired(),
+            attached: vec![port],
+            poll: PollMode::Adaptive,
+        })),
+        Reply::Applied {
+            unattached: vec![port],
+        },
+        Reply::Done,
+        Reply::Refused { why: "no".into() },
+        Reply::Attachment(Attachment::None),
+        Reply::Flows(vec![FlowStats {
+            flow: rule(),
+            packets: 1,
+            bytes: 2,
+            age_ms: 3,
+            idle_ms: Some(4),
+        }]),
+        Reply::Fdb(vec![FdbRow {
+            port,
+            of_port: OfPort::LOCAL,
+            vlan: 10,
+            mac: [2, 0, 0, 0, 0, 1],
+            age: 5,
+        }]),
+        Reply::Megaflows(vec![MegaflowRow {
+            worker: 1,
+            matches: Box::new(rule().matches),
+            actions: "2,3".into(),
+            packets: 1,
+            bytes: 2,
+            idle_ms: None,
+        }]),
+        Reply::Ports(vec![PortStats {
+            port,
+            attached: true,
+            workers: vec![0, 1],
+            detail: "native".into(),
+            counters: PortCounters {
+                rx_packets: 1,
+                rx_bytes: 2,
+                rx_dropped: 3,
+                rx_errors: 4,
+                tx_packets: 5,
+                tx_bytes: 6,
+                tx_dropped: 7,
+                tx_errors: 8,
+            },
+        }]),
+        Reply::Workers(vec![WorkerStats {
+            worker: 1,
+            core: Some(2),
+            busy_rounds: 3,
+            stages: vec![StageStats {
+                name: "rx".into(),
+                cycles: 1,
+                packets: 2,
+                batches: 3,
+            }],
+            latency_us: [1.0, 2.0, 3.0, 4.0, 5.0],
+            queues: vec![(port, 0, 1000)],
+            ..WorkerStats::default()
+        }]),
+        Reply::Drops(vec![DropRow {
+            reason: "too_short".into(),
+            sentence: "Short.".into(),
+            packets: 1,
+        }]),
+        Reply::Trace(TraceReport {
+            lines: vec!["Flow: ip".into()],
+            actions: "drop".into(),
+        }),
+    ]
+}
+
+#[test]
+fn messages_have_the_bytes_of_their_version() {
+    let mut text = format!("version {VERSION}\n");
+    let mut add = |name: String, frame: Vec<u8>| {
+        let name = name
+            .split([' ', '(', '{'])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let hex = frame.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        let _ = writeln!(text, "{name} {hex}");
+    };
+    for request in requests() {
+        covered(&request, &Reply::Done);
+        add(
+            format!("{request:?}"),
+            encode(&request, 0).expect("encodes"),
+        );
+    }
+    for reply in replies() {
+        covered(&Request::State, &reply);
+        add(format!("{reply:?}"), encode(&reply, 0).expect("encodes"));
+    }
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        let same_version = old.lines().next() == text.lines().next();
+        assert!(
+            !same_version || old == text,
+            "messages have changed: raise VERSION in lib/dpapi/src/lib.rs before updating"
+        );
+        std::fs::write(&path, &text).expect("the golden file is written");
+        return;
+    }
+    let golden = std::fs::read_to_string(&path).expect("the golden file is there");
+    for (ours, theirs) in text.lines().zip(golden.lines()) {
+        assert_eq!(
+            ours, theirs,
+            "a message has changed: raise VERSION and run this test with UPDATE=1"
+        );
+    }
+    assert_eq!(text.lines().count(), golden.lines().count());
+}
