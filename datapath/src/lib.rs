@@ -7,13 +7,21 @@ pub mod offload;
 pub mod port;
 
 // Steps, in order; they never call each other.
-pub mod action;
 pub mod extract;
+
+pub mod cache;
+
+pub mod pipeline;
+
+pub mod action;
 
 // What decides about them.
 pub mod fdb;
-pub mod pipeline;
 
 // What all of them count and tell time by.
 pub mod counters;
 pub mod tick;
+
+// What drives them.
+pub mod control;
+pub mod worker;

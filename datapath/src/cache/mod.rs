@@ -1,0 +1,266 @@
+//! Decisions already made: two levels in front of the tables.
+//!
+//! * The *exact-match cache* ([`emc`]) leads from the hash of a packet's whole key to the entry
+//!   that decided such a packet before. It holds 8 bytes a slot and no keys: what it points to is
+//!   compared under the entry's own mask, so a collision costs a miss and is never wrong.
+//! * The *megaflow cache* ([`megaflow`]) holds the entries, by mask. A lookup tries one hash table
+//!   for each mask. The number of masks is bounded ([`MASKS_MAX`]); a decision that would need one
+//!   more is kept as an exact entry, so crafted traffic cannot make lookups long.
+//!
+//! Law (architecture decision 11): an entry's mask has every bit that the decision read, and an
+//! entry answers only while it is *fresh*: made from the tables of the current epoch, and nothing
+//! in the FDB has changed that it looked up. Staleness is noticed at lookup; nobody searches the
+//! cache when tables change. Two entries that match one key came from the same tables and
+//! therefore agree.
+//!
+//! Not here: packets, clocks, tables. Threads: a cache belongs to one worker and is never shared.
+//! Cost: an exact hit is one slot and one masked comparison; no allocation, no lock. A new entry
+//! allocates.
+
+mod emc;
+mod megaflow;
+
+use std::sync::Arc;
+
+use vswitch_flow::{FlowMask, SparseKey, SparseMask};
+
+use crate::counters::DropReason;
+use crate::fdb::{FdbDeps, MacEntry};
+use crate::pipeline::{DpAction, Rule, Translation};
+use crate::tick::Tick;
+
+pub use megaflow::{ENTRIES_MAX, MASKS_MAX};
+
+use emc::Emc;
+use megaflow::Megaflows;
+
+/// What is done with a packet, and what that rests on.
+#[derive(Debug)]
+pub struct Decision {
+    /// The packet's way out; empty means drop.
+    pub actions: Box<[DpAction]>,
+    /// Why it is dropped, when it is.
+    pub drop: Option<DropReason>,
+    /// What was looked up in FDBs.
+    pub deps: FdbDeps,
+    /// Learned addresses that this traffic keeps young.
+    pub touch: Box<[Arc<MacEntry>]>,
+    /// Flows that are credited with the traffic.
+    pub rules: Box<[Arc<Rule>]>,
+}
+
+impl From<Translation> for Decision {
+    fn from(translation: Translation) -> Self {
+        Self {
+            actions: translation.actions.into(),
+            drop: translation.drop,
+            deps: translation.deps,
+            touch: translation.touch.into(),
+            rules: translation.rules.into(),
+        }
+    }
+}
+
+/// A cached decision and its traffic.
+#[derive(Debug)]
+pub struct Entry {
+    /// Epoch of the tables it came from.
+    epoch: u64,
+    /// The subtable it is in.
+    subtable: u32,
+    /// Rises when the slot is used for another entry.
+    generation: u32,
+    /// Packets decided.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// When the last one came.
+    pub used: Tick,
+    /// Packets and bytes that the rules have been told of.
+    credited: (u64, u64),
+    /// The key of the packet that made the entry.
+    key: SparseKey,
+    /// The answer; `None` in a free slot.
+    decision: Option<Decision>,
+}
+
+/// Names an entry until it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryId {
+    index: u32,
+    generation: u32,
+}
+
+/// Counts of lookups. Every lookup is in exactly one of the first three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounters {
+    /// Answered by the exact-match cache.
+    pub exact: u64,
+    /// Answered by the megaflow cache.
+    pub masked: u64,
+    /// Not answered.
+    pub miss: u64,
+    /// Entries removed because they were no longer true.
+    pub stale: u64,
+    /// Entries removed to make room.
+    pub evicted: u64,
+}
+
+/// A worker's flow cache.
+#[derive(Debug)]
+pub struct Cache {
+    emc: Emc,
+    megaflows: Megaflows,
+    seed: u64,
+    counters: CacheCounters,
+}
+
+impl Cache {
+    /// An empty cache whose hashes are keyed with `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            emc: Emc::new(),
+            megaflows: Megaflows::new(seed),
+            seed,
+            counters: CacheCounters::default(),
+        }
+    }
+
+    /// Finds the decision for `key` among those of `epoch`.
+    #[inline]
+    pub fn lookup(&mut self, key: &SparseKey, epoch: u64) -> Option<EntryId> {
+        let hash = key.hash(self.seed);
+        if let Some(index) = self.emc.find(hash)
+            && let Some(id) = self.megaflows.check(index, key)
+        {
+            if self.megaflows.is_fresh(id, epoch) {
+                self.counters.exact += 1;
+                return Some(id);
+            }
+            self.remove_stale(id);
+        }
+        self.lookup_masked(key, hash, epoch)
+    }
+
+    fn lookup_masked(&mut self, key: &SparseKey, hash: u64, epoch: u64) -> Option<EntryId> {
+        while let Some(id) = self.megaflows.find(key) {
+            if self.megaflows.is_fresh(id, epoch) {
+                self.counters.masked += 1;
+                self.emc.insert(hash, id.index);
+                return Some(id);
+            }
+            self.remove_stale(id);
+        }
+        self.counters.miss += 1;
+        None
+    }
+
+    /// Looks again for a key that the last lookup did not find, without counting: an entry may have
+    /// come since.
+    pub fn find_again(&mut self, key: &SparseKey, epoch: u64) -> Option<EntryId> {
+        let id = self.megaflows.find(key)?;
+        self.megaflows.is_fresh(id, epoch).then_some(id)
+    }
+
+    fn remove_stale(&mut self, id: EntryId) {
+        self.megaflows.remove(id.index);
+        self.counters.stale += 1;
+    }
+
+    /// Keeps `decision` for all packets that agree with `key` under `mask`.
+    pub fn insert(
+        &mut self,
+        key: &SparseKey,
+        mask: &FlowMask,
+        decision: Decision,
+        epoch: u64,
+        now: Tick,
+    ) -> EntryId {
+        let (id, evicted) =
+            self.megaflows
+                .insert(key, SparseMask::from(mask), decision, epoch, now);
+        self.counters.evicted += u64::from(evicted);
+        self.emc.insert(key.hash(self.seed), id.index);
+        id
+    }
+
+    /// The decision behind `id`; `None` when the entry has been removed since.
+    #[inline]
+    #[must_use]
+    pub fn decision(&self, id: EntryId) -> Option<&Decision> {
+        self.megaflows.entry(id)?.decision.as_ref()
+    }
+
+    /// Counts a packet of an entry and keeps what it learned young.
+    #[inline]
+    pub fn credit(&mut self, id: EntryId, bytes: u64, now: Tick) {
+        if let Some(entry) = self.megaflows.entry_mut(id) {
+            entry.packets += 1;
+            entry.bytes += bytes;
+            entry.used = now;
+            if let Some(decision) = &entry.decision {
+                for mac in &decision.touch {
+                    mac.touch(now);
+                }
+            }
+        }
+    }
+
+    /// Tells all rules of the traffic that they have not been told of.
+    pub fn credit_rules(&mut self) {
+        self.megaflows.credit_rules();
+    }
+
+    /// Looks at the next `len` slots and removes entries idle for longer than `idle_ms` or made
+    /// from older tables. A few slots a round keep the cache clean without a pause.
+    pub fn sweep(&mut self, len: usize, epoch: u64, now: Tick, idle_ms: u64) {
+        self.megaflows.sweep(len, epoch, now, idle_ms);
+    }
+
+    /// Forgets everything; rules are told first.
+    pub fn clear(&mut self) {
+        self.megaflows.clear();
+        self.emc = Emc::new();
+    }
+
+    /// All entries, with their mask and a key that they match.
+    pub fn entries(&self) -> impl Iterator<Item = (&SparseMask, &SparseKey, &Entry)> {
+        self.megaflows.entries()
+    }
+
+    /// What lookups found so far.
+    #[must_use]
+    pub fn counters(&self) -> CacheCounters {
+        self.counters
+    }
+
+    /// How full it is.
+    #[must_use]
+    pub fn len(&self) -> CacheLen {
+        CacheLen {
+            entries: self.megaflows.len(),
+            masks: self.megaflows.masks_len(),
+            exact: self.emc.len(),
+        }
+    }
+}
+
+/// How full a cache is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheLen {
+    /// Entries.
+    pub entries: usize,
+    /// Masks, the exact one included.
+    pub masks: usize,
+    /// Slots of the exact-match cache that hold something.
+    pub exact: usize,
+}
+
+impl Entry {
+    /// The answer.
+    #[must_use]
+    pub fn decision(&self) -> Option<&Decision> {
+        self.decision.as_ref()
+    }
+}

@@ -1,0 +1,443 @@
+//! The control thread: takes requests from `vswitchd` and turns them into snapshots for workers.
+//!
+//! Law: the control thread never touches what a worker owns. It builds new tables and publishes
+//! them, hands queues over, and asks for counters; each request to a worker is answered between two
+//! rounds, and a request from `vswitchd` is answered when all workers have answered. So "done"
+//! means that every later packet is treated accordingly (architecture decisions 3 and 13).
+//!
+//! Desired state comes whole; what differs from the state at hand is changed and nothing else is
+//! touched. Descriptors stay in our hands as duplicates, so that a restarted `vswitchd` can be
+//! given them back.
+//!
+//! Threads: one. Cost: proportional to what changed, except that tables are rebuilt by parts.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the control thread and the workers' loop are where time enters the datapath"
+)]
+
+mod attach;
+mod reports;
+mod server;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use vswitch_dpapi::message::{PollMode, Reply, Request, State};
+use vswitch_dpapi::{Attachment, BridgeId, Desired, PortId, PortKind, PortSpec, VERSION};
+use vswitch_sys::xsk::SharedUmem;
+
+use crate::buffer::SharedFrames;
+use crate::pipeline::{self, Tables};
+use crate::port::PortIndex;
+use crate::tick::Tick;
+use crate::worker::{Command, Inbox, QueueId, Route, WaitPolicy, Worker, WorkerHandle};
+
+pub use server::serve;
+
+/// Longest wait for a worker: a round with the largest batch takes microseconds, but the machine
+/// may have other plans for the core.
+const WORKER_WAIT: Duration = Duration::from_secs(5);
+
+/// How a datapath is set up at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// One worker for each entry, pinned to that core; `None` leaves it to the kernel.
+    pub cores: Vec<Option<usize>>,
+    /// Chunks (4 KiB) for packets.
+    pub chunks: u32,
+    /// Large frames (68 KiB) for super-frames.
+    pub larges: u32,
+    /// How workers wait.
+    pub poll: PollMode,
+    /// Idle time after which an adaptive worker sleeps.
+    pub sleep_after: Duration,
+    /// Keys all hashes.
+    pub seed: u64,
+}
+
+/// A port's descriptors and who serves them.
+struct Held {
+    attachment: Attachment,
+    /// Duplicates, in the order in which they came.
+    fds: Vec<OwnedFd>,
+    /// The worker of each queue.
+    workers: Vec<u32>,
+    /// What it turned out to be.
+    detail: String,
+}
+
+/// The control thread's state.
+pub struct Control {
+    config: Config,
+    started: Instant,
+    desired: Desired,
+    tables: Arc<Tables>,
+    frames: Arc<SharedFrames>,
+    umem: Arc<SharedUmem>,
+    workers: Vec<WorkerHandle>,
+    held: BTreeMap<PortId, Held>,
+    poll: PollMode,
+}
+
+/// Why a request was refused: a sentence for the person who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Versions differ.
+    #[error(
+        "vswitchd speaks version {theirs} of the contract and this datapath version {VERSION}; run both from one build"
+    )]
+    Version {
+        /// The asker's.
+        theirs: u32,
+    },
+    /// An unknown port.
+    #[error("the datapath has no port number {}", .0.0)]
+    Port(PortId),
+    /// An unknown bridge.
+    #[error("the datapath has no bridge number {}", .0.0)]
+    Bridge(BridgeId),
+    /// A trace from a port that the bridge does not have.
+    #[error("the bridge has no port with the number {0}")]
+    Number(u32),
+    /// Descriptors that do not fit their description.
+    #[error("port {port}: {expected} descriptors belong to this attachment and {received} came")]
+    Descriptors {
+        /// The port's name.
+        port: String,
+        /// How many belong to it.
+        expected: String,
+        /// How many came.
+        received: usize,
+    },
+    /// A port could not be put into service.
+    #[error("port {port}: {why}")]
+    Attach {
+        /// The port's name.
+        port: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// A worker does not answer.
+    #[error("worker {0} does not answer; its core may be taken by another program")]
+    Worker(u32),
+    /// Descriptors could not be duplicated.
+    #[error("descriptors of port {port} could not be duplicated: {error}")]
+    Duplicate {
+        /// The port's name.
+        port: String,
+        /// What the kernel answered.
+        error: std::io::Error,
+    },
+    /// Tables that cannot be.
+    #[error(transparent)]
+    Tables(#[from] pipeline::Refusal),
+}
+
+impl Control {
+    /// Maps memory and starts the workers.
+    ///
+    /// # Errors
+    /// When memory, threads or event queues cannot be had.
+    pub fn start(config: Config) -> std::io::Result<Self> {
+        let frames = SharedFrames::new(config.chunks, config.larges)?;
+        let umem = Arc::new(SharedUmem::new(frames.region()));
+        let empty = Tables::build(&Desired::default(), None, 1, config.seed)
+            .map_err(std::io::Error::other)?;
+        let tables = Arc::new(empty);
+        let started = Instant::now();
+        let mut queues = Vec::new();
+        let mut inboxes = Vec::new();
+        for _ in &config.cores {
+            let (poll, waker) = crate::worker::event_queue()?;
+            queues.push(poll);
+            inboxes.push(Inbox::new(Some(waker)));
+        }
+        let mut workers = Vec::new();
+        for (id, (poll, core)) in queues.into_iter().zip(&config.cores).enumerate() {
+            let worker = Worker::new(
+                id as u32,
+                Arc::clone(&frames),
+                Arc::clone(&tables),
+                config.seed.rotate_left(id as u32) ^ id as u64,
+                Arc::clone(&inboxes[id]),
+                inboxes.clone(),
+            );
+            let wait = wait_policy(config.poll, config.sleep_after);
+            workers.push(crate::worker::start(worker, poll, *core, wait, started)?);
+        }
+        Ok(Self {
+            poll: config.poll,
+            config,
+            started,
+            desired: Desired::default(),
+            tables,
+            frames,
+            umem,
+            workers,
+            held: BTreeMap::new(),
+        })
+    }
+
+    /// Carries a request out. The reply is sent with the descriptors beside it.
+    pub fn handle(&mut self, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<OwnedFd>) {
+        match self.try_handle(request, fds) {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                let why = refusal.to_string();
+                tracing::warn!(why, "refused");
+                (Reply::Refused { why }, Vec::new())
+            }
+        }
+    }
+
+    fn try_handle(
+        &mut self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Refusal> {
+        let reply = match request {
+            Request::Hello { version: VERSION } => Reply::Hello {
+                version: VERSION,
+                pid: std::process::id(),
+            },
+            Request::Hello { version } => return Err(Refusal::Version { theirs: version }),
+            Request::State => Reply::State(Box::new(self.state())),
+            Request::SetDesired(desired) => self.set_desired(*desired)?,
+            Request::Attach { port, attachment } => {
+                self.attach(port, attachment, fds)?;
+                Reply::Done
+            }
+            Request::Detach { port } => {
+                self.spec(port)?;
+                self.detach(port)?;
+                Reply::Done
+            }
+            Request::Export { port } => return self.export(port),
+            Request::SetFlows { bridge, flows } => {
+                let epoch = self.next_epoch();
+                let tables = self.tables.set_flows(bridge, flows, epoch, self.now())?;
+                self.publish(tables)?;
+                Reply::Done
+            }
+            Request::ModFlows { bridge, changes } => {
+                let epoch = self.next_epoch();
+                let tables = self.tables.mod_flows(bridge, changes, epoch, self.now())?;
+                self.publish(tables)?;
+                Reply::Done
+            }
+            Request::Flows { bridge } => self.flows(bridge)?,
+            Request::Fdb { bridge } => self.fdb(bridge)?,
+            Request::FlushFdb { bridge } => {
+                let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
+                bridge.fdb.flush();
+                Reply::Done
+            }
+            Request::Megaflows => self.megaflows()?,
+            Request::Ports => self.ports()?,
+            Request::Workers => self.worker_stats()?,
+            Request::Drops => self.drops()?,
+            Request::Trace { bridge, key } => self.trace(bridge, &key)?,
+            Request::SetPoll(poll) => {
+                self.poll = poll;
+                let wait = wait_policy(poll, self.config.sleep_after);
+                self.ask_all(|done| Command::SetWait(wait, done))?;
+                Reply::Done
+            }
+            Request::Shutdown => {
+                self.stop();
+                Reply::Done
+            }
+        };
+        Ok((reply, Vec::new()))
+    }
+
+    /// What happens with time: learned addresses grow old.
+    pub fn tick(&mut self) {
+        let now = self.now();
+        for bridge in self.tables.bridges() {
+            bridge.fdb.expire(now);
+        }
+    }
+
+    /// Stops the workers and closes every port.
+    pub fn stop(&mut self) {
+        for worker in &self.workers {
+            let (reply, stopped) = bounded(1);
+            if worker.send(Command::Stop(reply)) && stopped.recv_timeout(WORKER_WAIT).is_err() {
+                tracing::error!(worker = worker.id, "the worker did not stop in time");
+                return;
+            }
+        }
+        for worker in &mut self.workers {
+            worker.join();
+        }
+        self.held.clear();
+    }
+
+    fn now(&self) -> Tick {
+        Tick(self.started.elapsed().as_millis() as u64)
+    }
+
+    fn next_epoch(&self) -> u64 {
+        self.tables.epoch + 1
+    }
+
+    fn state(&self) -> State {
+        State {
+            uptime: self.started.elapsed().as_secs(),
+            desired: self.desired.clone(),
+            attached: self.held.keys().copied().collect(),
+            poll: self.poll,
+        }
+    }
+
+    fn spec(&self, port: PortId) -> Result<&PortSpec, Refusal> {
+        let mut ports = self.desired.ports.iter();
+        ports
+            .find(|spec| spec.id == port)
+            .ok_or(Refusal::Port(port))
+    }
+
+    /// Puts a new desired state in force: queues of ports that are gone are closed first, then the
+    /// tables change, all at once.
+    fn set_desired(&mut self, desired: Desired) -> Result<Reply, Refusal> {
+        let epoch = self.next_epoch();
+        let tables = Tables::build(&desired, Some(&self.tables), epoch, self.config.seed)?;
+        let kept = |id: &PortId, old: &Desired| {
+            let find = |d: &Desired| d.ports.iter().find(|p| p.id == *id).cloned();
+            let (old, new) = (find(old), find(&desired));
+            new.is_some_and(|new| old.is_some_and(|old| old.kind == new.kind))
+        };
+        let gone: Vec<_> = self
+            .held
+            .keys()
+            .filter(|id| !kept(id, &self.desired))
+            .copied()
+            .collect();
+        for port in gone {
+            self.detach(port)?;
+        }
+        let old = std::mem::replace(&mut self.desired, desired);
+        self.publish(tables)?;
+        let mtus: Vec<_> = self
+            .desired
+            .ports
+            .iter()
+            .filter(|new| old.ports.iter().any(|p| p.id == new.id && p.mtu != new.mtu))
+            .map(|new| (new.id, new.mtu))
+            .collect();
+        for (port, mtu) in mtus {
+            self.set_mtu(port, mtu)?;
+        }
+        let waits = |port: &&PortSpec| {
+            let needs = !matches!(port.kind, PortKind::Patch { .. });
+            needs && !self.held.contains_key(&port.id)
+        };
+        let unattached = self.desired.ports.iter().filter(waits).map(|p| p.id);
+        Ok(Reply::Applied {
+            unattached: unattached.collect(),
+        })
+    }
+
+    fn publish(&mut self, tables: Tables) -> Result<(), Refusal> {
+        self.tables = Arc::new(tables);
+        let tables = Arc::clone(&self.tables);
+        self.ask_all(|done| Command::Publish(Arc::clone(&tables), done))?;
+        Ok(())
+    }
+
+    /// Tells every worker how to reach every port.
+    fn publish_routes(&self) -> Result<(), Refusal> {
+        let len = self.held.keys().last().map_or(0, |id| id.0 as usize + 1);
+        for worker in &self.workers {
+            let mut routes = vec![Route::None; len];
+            for (id, held) in &self.held {
+                let own = held.workers.iter().position(|&w| w == worker.id);
+                routes[id.0 as usize] = match (own, held.workers.first()) {
+                    (Some(queue), _) => Route::Own(QueueId {
+                        port: PortIndex(id.0),
+                        queue: queue as u32,
+                    }),
+                    (None, Some(&peer)) => Route::Peer(peer),
+                    (None, None) => Route::None,
+                };
+            }
+            self.ask(worker, |done| Command::SetRoutes(routes, done))?;
+        }
+        Ok(())
+    }
+
+    fn set_mtu(&self, port: PortId, mtu: u32) -> Result<(), Refusal> {
+        let Some(held) = self.held.get(&port) else {
+            return Ok(());
+        };
+        for (queue, &worker) in held.workers.iter().enumerate() {
+            let id = QueueId {
+                port: PortIndex(port.0),
+                queue: queue as u32,
+            };
+            self.ask(&self.workers[worker as usize], |done| {
+                Command::SetMtu(id, mtu, done)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Has one worker carry out a command and waits for its answer.
+    fn ask<T>(
+        &self,
+        worker: &WorkerHandle,
+        command: impl FnOnce(Sender<T>) -> Command,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = bounded(1);
+        if !worker.send(command(reply)) {
+            return Err(Refusal::Worker(worker.id));
+        }
+        self.answer(worker, &answer)
+    }
+
+    /// Has all workers carry out a command at the same time and waits for their answers.
+    fn ask_all<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Result<Vec<T>, Refusal> {
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (reply, answer) = bounded(1);
+            if !worker.send(command(reply)) {
+                return Err(Refusal::Worker(worker.id));
+            }
+            answers.push(answer);
+        }
+        let pairs = self.workers.iter().zip(&answers);
+        pairs
+            .map(|(worker, answer)| self.answer(worker, answer))
+            .collect()
+    }
+
+    fn answer<T>(&self, worker: &WorkerHandle, answer: &Receiver<T>) -> Result<T, Refusal> {
+        answer
+            .recv_timeout(WORKER_WAIT)
+            .map_err(|_| Refusal::Worker(worker.id))
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("config", &self.config)
+            .field("frames", &self.frames)
+            .field("ports", &self.held.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+fn wait_policy(poll: PollMode, sleep_after: Duration) -> WaitPolicy {
+    WaitPolicy {
+        sleep_after: match poll {
+            PollMode::Adaptive => Some(sleep_after),
+            PollMode::Busy => None,
+        },
+    }
+}

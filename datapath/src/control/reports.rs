@@ -1,0 +1,201 @@
+//! What control tells of the datapath: flows, addresses, ports, workers, drops.
+
+use vswitch_dpapi::message::{
+    DropRow, FdbRow, FlowStats, MegaflowRow, PortCounters, PortStats, Reply, StageStats,
+    TraceReport, WorkerStats,
+};
+use vswitch_dpapi::{BridgeId, PortId};
+use vswitch_flow::{Field, FlowKey, OfPort};
+
+use super::{Control, Refusal};
+use crate::counters::{DropReason, Drops};
+use crate::pipeline;
+use crate::worker::{Command, Snapshot, Stage};
+
+impl Control {
+    pub(super) fn flows(&self, bridge: BridgeId) -> Result<Reply, Refusal> {
+        self.ask_all(Command::CreditRules)?;
+        let now = self.now();
+        let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
+        let rows = bridge.rules().map(|rule| {
+            let stats = rule.stats();
+            FlowStats {
+                flow: rule.flow().clone(),
+                packets: stats.packets(),
+                bytes: stats.bytes(),
+                age_ms: now.since(rule.created()),
+                idle_ms: stats.used().map(|used| now.since(used)),
+            }
+        });
+        Ok(Reply::Flows(rows.collect()))
+    }
+
+    pub(super) fn fdb(&self, bridge: BridgeId) -> Result<Reply, Refusal> {
+        let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
+        let rows = bridge.fdb.rows(self.now()).into_iter().map(|row| {
+            let port = PortId(row.port.0);
+            let spec = self.desired.ports.iter().find(|spec| spec.id == port);
+            FdbRow {
+                port,
+                of_port: spec.map_or(OfPort::ANY, |spec| spec.of_port),
+                vlan: row.key.vlan(),
+                mac: row.key.mac(),
+                age: row.age,
+            }
+        });
+        Ok(Reply::Fdb(rows.collect()))
+    }
+
+    pub(super) fn megaflows(&self) -> Result<Reply, Refusal> {
+        let now = self.now();
+        let mut rows = Vec::new();
+        for (worker, megaflows) in self.workers.iter().zip(self.ask_all(Command::Megaflows)?) {
+            rows.extend(megaflows.into_iter().map(|megaflow| MegaflowRow {
+                worker: worker.id,
+                actions: pipeline::actions_text(&megaflow.actions, |port| port.0.to_string()),
+                matches: Box::new(megaflow.matches),
+                packets: megaflow.packets,
+                bytes: megaflow.bytes,
+                idle_ms: (megaflow.packets > 1).then(|| now.since(megaflow.used)),
+            }));
+        }
+        Ok(Reply::Megaflows(rows))
+    }
+
+    fn snapshots(&self) -> Result<Vec<Snapshot>, Refusal> {
+        self.ask_all(Command::Snapshot)
+    }
+
+    pub(super) fn ports(&self) -> Result<Reply, Refusal> {
+        let snapshots = self.snapshots()?;
+        let rows = self.desired.ports.iter().map(|spec| {
+            let held = self.held.get(&spec.id);
+            let mut sum = PortCounters::default();
+            let queues = snapshots.iter().flat_map(|s| &s.queues);
+            for (_, counters, _) in queues.filter(|(id, _, _)| id.port.0 == spec.id.0) {
+                sum.rx_packets += counters.rx_packets;
+                sum.rx_bytes += counters.rx_bytes;
+                sum.rx_dropped += counters.rx_dropped;
+                sum.rx_errors += counters.rx_errors;
+                sum.tx_packets += counters.tx_packets;
+                sum.tx_bytes += counters.tx_bytes;
+                sum.tx_dropped += counters.tx_no_room + counters.tx_down;
+                sum.tx_errors += counters.tx_errors;
+            }
+            PortStats {
+                port: spec.id,
+                attached: held.is_some(),
+                workers: held.map(|held| held.workers.clone()).unwrap_or_default(),
+                detail: held.map(|held| held.detail.clone()).unwrap_or_default(),
+                counters: sum,
+            }
+        });
+        Ok(Reply::Ports(rows.collect()))
+    }
+
+    pub(super) fn worker_stats(&self) -> Result<Reply, Refusal> {
+        let snapshots = self.snapshots()?;
+        let workers = self.workers.iter().zip(snapshots);
+        let rows = workers.map(|(worker, snapshot)| report(worker.id, &snapshot));
+        Ok(Reply::Workers(rows.collect()))
+    }
+
+    pub(super) fn drops(&self) -> Result<Reply, Refusal> {
+        let mut sum = Drops::default();
+        let mut no_room = 0;
+        let mut device_down = 0;
+        let mut refused = 0;
+        for snapshot in self.snapshots()? {
+            sum.add(&snapshot.stats.drops);
+            for (_, counters, _) in &snapshot.queues {
+                no_room += counters.tx_no_room;
+                device_down += counters.tx_down;
+                refused += counters.tx_errors;
+            }
+        }
+        let row = |reason: &str, sentence: &str, packets| DropRow {
+            reason: reason.to_owned(),
+            sentence: sentence.to_owned(),
+            packets,
+        };
+        let mut rows: Vec<_> = sum
+            .iter()
+            .map(|(reason, packets)| row(reason.name(), DropReason::sentence(reason), packets))
+            .collect();
+        // Ports count for themselves what their devices did not take.
+        rows.push(row(
+            "tx_no_room",
+            "The device or its ring had no room for the packet.",
+            no_room,
+        ));
+        rows.push(row(
+            "tx_down",
+            "The device was down or gone when the packet was sent.",
+            device_down,
+        ));
+        rows.push(row("tx_errors", "The kernel refused the packet.", refused));
+        Ok(Reply::Drops(rows))
+    }
+
+    pub(super) fn trace(&self, bridge: BridgeId, key: &FlowKey) -> Result<Reply, Refusal> {
+        let id = bridge;
+        let bridge = self.tables.bridge(id).ok_or(Refusal::Bridge(id))?;
+        let number = OfPort(key.field(Field::InPort) as u32);
+        let port = bridge.port(number).ok_or(Refusal::Number(number.0))?;
+        let (lines, translation) = pipeline::trace(&self.tables, key, port);
+        Ok(Reply::Trace(TraceReport {
+            lines,
+            actions: pipeline::bridge_actions_text(&self.tables, id, &translation.actions),
+        }))
+    }
+}
+
+fn report(worker: u32, snapshot: &Snapshot) -> WorkerStats {
+    let stats = &snapshot.stats;
+    let microseconds = |cycles: u64| cycles as f64 * 1e6 / snapshot.cycles_per_second.max(1.0);
+    let at = |quantile| microseconds(stats.residence.value_at_quantile(quantile));
+    let busy: u64 = snapshot.queues.iter().map(|(_, _, cycles)| cycles).sum();
+    WorkerStats {
+        worker,
+        core: snapshot.core.map(|core| core as u32),
+        busy_rounds: stats.busy_rounds,
+        idle_rounds: stats.idle_rounds,
+        sleeps: stats.sleeps,
+        busy_cycles: stats.busy_cycles,
+        idle_cycles: stats.idle_cycles,
+        emc_hits: snapshot.cache.exact,
+        megaflow_hits: snapshot.cache.masked,
+        misses: snapshot.cache.miss,
+        stale: snapshot.cache.stale,
+        emc_len: snapshot.cache_len.exact as u64,
+        megaflow_len: snapshot.cache_len.entries as u64,
+        masks: snapshot.cache_len.masks as u64,
+        stages: Stage::ALL
+            .into_iter()
+            .map(|stage| {
+                let counters = stats.stages[stage as usize];
+                StageStats {
+                    name: stage.name().to_owned(),
+                    cycles: counters.cycles,
+                    packets: counters.packets,
+                    batches: counters.batches,
+                }
+            })
+            .collect(),
+        latency_us: [
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(0.999),
+            microseconds(stats.residence.max()),
+        ],
+        queues: snapshot
+            .queues
+            .iter()
+            .map(|(id, _, cycles)| {
+                let share = cycles.saturating_mul(1000) / busy.max(1);
+                (PortId(id.port.0), id.queue, share as u32)
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,109 @@
+//! A worker: the packet loop of one core.
+//!
+//! A worker owns everything that a packet touches on its way: port queues, cache, free frames,
+//! counters. Nobody else reads or writes them while it runs. What is shared is read-only (the
+//! [`Tables`] snapshot), internally synchronised off the hit path (the FDBs) or a queue (commands,
+//! packets from other workers).
+//!
+//! Law: in every round, packets received + answers made = sent + dropped by reason + handed to
+//! another worker, and every frame is in the pool, in a packet, in a port or in the kernel.
+//!
+//! [`round`] has the order of a packet's steps; [`run`] the loop around it that waits and obeys;
+//! [`ports`] the queues; [`command`] what control may ask. A test drives [`Worker::round`] itself,
+//! with its own clock and no thread.
+
+mod command;
+mod ports;
+mod round;
+mod run;
+mod stats;
+
+use std::sync::Arc;
+
+use crate::buffer::{FramePool, Packet, SharedFrames};
+use crate::cache::Cache;
+use crate::pipeline::Tables;
+
+pub use command::{Command, Megaflow, Snapshot, Stopped};
+pub use ports::{Inbox, QueueId, Route};
+pub use run::{WaitPolicy, WorkerHandle, event_queue, start};
+pub use stats::{Stage, StageCounters, Stats};
+
+use ports::Ports;
+use round::Scratch;
+
+/// Answers of our own (ICMP errors) that may wait for the next round; more are dropped.
+const ANSWERS_MAX: usize = 256;
+
+/// The state of one packet loop.
+pub struct Worker {
+    id: u32,
+    tables: Arc<Tables>,
+    cache: Cache,
+    pool: FramePool,
+    ports: Ports,
+    /// Packets that we made, which enter the pipeline by the port for which they speak.
+    answers: Vec<Packet>,
+    scratch: Box<Scratch>,
+    stats: Stats,
+    cache_enabled: bool,
+}
+
+impl Worker {
+    /// A worker with no ports. `seed` keys its cache's hashes; `inbox` is where other workers put
+    /// packets for its ports, and `peers` are theirs, by worker number.
+    #[must_use]
+    pub fn new(
+        id: u32,
+        frames: Arc<SharedFrames>,
+        tables: Arc<Tables>,
+        seed: u64,
+        inbox: Arc<Inbox>,
+        peers: Vec<Arc<Inbox>>,
+    ) -> Self {
+        Self {
+            id,
+            tables,
+            cache: Cache::new(seed),
+            pool: FramePool::new(frames),
+            ports: Ports::new(inbox, peers),
+            answers: Vec::with_capacity(ANSWERS_MAX),
+            scratch: Box::default(),
+            stats: Stats::new(),
+            cache_enabled: true,
+        }
+    }
+
+    /// Decides every packet by the tables alone. For the proof that caches change nothing.
+    pub fn disable_cache(&mut self) {
+        self.cache_enabled = false;
+        self.cache.clear();
+    }
+
+    /// The worker's free frames.
+    #[must_use]
+    pub fn pool(&self) -> &FramePool {
+        &self.pool
+    }
+
+    /// The flow cache, to be looked at.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("id", &self.id)
+            .field("ports", &self.ports)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,368 @@
+//! The port queues of a worker, and the ways to ports that other workers serve.
+//!
+//! A queue is *ready* while it may have packets: from a readiness event until a receive call finds
+//! it drained. Only ready queues are read, so a thousand idle ones cost nothing. A queue whose
+//! receive call needs no system call stays ready for a while after it was drained, because looking
+//! is cheaper than being told.
+//!
+//! Packets are collected per queue during a round and written once at its end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+use mio::Waker;
+
+use crate::buffer::{Batch, FramePool, Packet};
+use crate::counters::{DropReason, Drops};
+use crate::offload::Capabilities;
+use crate::port::{PortIndex, PortQueue, Readiness};
+
+/// Packets that may wait for another worker; at 32 a round, more than it falls behind unless it is
+/// overloaded.
+const INBOX_LEN: usize = 1024;
+
+/// Rounds without a packet after which a cheap queue is left to its readiness events.
+const COLD_AFTER: u32 = 2_000;
+
+/// One queue of one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId {
+    /// The port.
+    pub port: PortIndex,
+    /// Its queue number, from 0.
+    pub queue: u32,
+}
+
+/// How a worker reaches a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    /// Not at all: the port has no device now.
+    #[default]
+    None,
+    /// By a queue of its own.
+    Own(QueueId),
+    /// By the worker with this number.
+    Peer(u32),
+}
+
+/// Packets on their way to a worker's ports.
+#[derive(Debug)]
+pub struct Inbox {
+    packets: ArrayQueue<(PortIndex, Packet)>,
+    /// The worker sleeps, or is about to and will look once more before it does.
+    sleeping: AtomicBool,
+    waker: Option<Waker>,
+}
+
+impl Inbox {
+    /// An empty inbox. `waker` ends the worker's sleep; a worker driven by a test has none.
+    #[must_use]
+    pub fn new(waker: Option<Waker>) -> Arc<Self> {
+        Arc::new(Self {
+            packets: ArrayQueue::new(INBOX_LEN),
+            sleeping: AtomicBool::new(false),
+            waker,
+        })
+    }
+
+    fn push(&self, port: PortIndex, packet: Packet) -> Result<(), Packet> {
+        self.packets.push((port, packet)).map_err(|(_, p)| p)?;
+        // Pairs with the fence in `announce_sleep`: either the sleeper sees the packet when it
+        // looks again, or we see that it sleeps.
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    pub(super) fn pop(&self) -> Option<(PortIndex, Packet)> {
+        self.packets.pop()
+    }
+
+    /// Says that the worker is about to sleep; false when it must not, for packets wait.
+    pub(super) fn announce_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.packets.is_empty()
+    }
+
+    pub(super) fn end_sleep(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the worker's sleep, now or as soon as it begins.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker
+            && let Err(error) = waker.wake()
+        {
+            tracing::error!(%error, "a sleeping worker could not be woken");
+        }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        // Packets that nobody will send any more; the region is mapped for the life of the
+        // process, so their memory stays valid and is only lost to the pool.
+        while let Some((_, packet)) = self.packets.pop() {
+            std::mem::forget(packet);
+        }
+    }
+}
+
+/// A queue and what is known of it.
+pub(super) struct Slot {
+    pub(super) id: QueueId,
+    pub(super) io: Box<dyn PortQueue>,
+    pub(super) caps: Capabilities,
+    /// Packets for the end of the round.
+    pub(super) out: Vec<Packet>,
+    /// In the list of ready queues.
+    ready: bool,
+    cheap: bool,
+    always: bool,
+    /// Receive calls in a row that brought nothing.
+    empty: u32,
+    /// Rounds for which the queue is passed over because its packets missed the cache too often.
+    pub(super) penalty: u32,
+    /// Cycles spent on its packets.
+    pub(super) cycles: u64,
+}
+
+/// A route with its queue's slot looked up.
+#[derive(Clone, Copy)]
+enum Way {
+    None,
+    Slot(u32),
+    Peer(u32),
+}
+
+/// All queues of a worker.
+pub(super) struct Ports {
+    pub(super) slots: Vec<Option<Slot>>,
+    routes: Vec<Route>,
+    /// The routes, by port number, ready to use.
+    ways: Vec<Way>,
+    /// Slots to be read.
+    pub(super) ready: Vec<u32>,
+    /// Slots with packets to be sent.
+    pub(super) dirty: Vec<u32>,
+    pub(super) inbox: Arc<Inbox>,
+    peers: Vec<Arc<Inbox>>,
+    pub(super) handed_over: u64,
+}
+
+impl Ports {
+    pub(super) fn new(inbox: Arc<Inbox>, peers: Vec<Arc<Inbox>>) -> Self {
+        Self {
+            slots: Vec::new(),
+            routes: Vec::new(),
+            ways: Vec::new(),
+            ready: Vec::new(),
+            dirty: Vec::new(),
+            inbox,
+            peers,
+            handed_over: 0,
+        }
+    }
+
+    /// Takes a queue in and answers its slot number, by which events name it.
+    pub(super) fn add(&mut self, id: QueueId, io: Box<dyn PortQueue>) -> u32 {
+        let (cheap, always) = match io.readiness() {
+            Readiness::Fd { cheap, .. } => (cheap, false),
+            Readiness::Always => (false, true),
+            Readiness::Never => (false, false),
+        };
+        let slot = Slot {
+            id,
+            caps: io.capabilities(),
+            io,
+            out: Vec::with_capacity(2 * crate::buffer::BATCH_LEN),
+            ready: false,
+            cheap,
+            always,
+            empty: 0,
+            penalty: 0,
+            cycles: 0,
+        };
+        let number = match self.slots.iter().position(Option::is_none) {
+            Some(number) => {
+                self.slots[number] = Some(slot);
+                number
+            }
+            None => {
+                self.slots.push(Some(slot));
+                self.slots.len() - 1
+            }
+        };
+        self.find_ways();
+        // There may be packets from before the queue was registered for events.
+        self.mark_ready(number as u32);
+        number as u32
+    }
+
+    /// Takes a queue out.
+    pub(super) fn remove(
+        &mut self,
+        id: QueueId,
+        drops: &mut Drops,
+        pool: &mut FramePool,
+    ) -> Option<Slot> {
+        let number = self.number_of(id)?;
+        let mut slot = self.slots[number].take()?;
+        self.find_ways();
+        self.ready.retain(|&n| n as usize != number);
+        self.dirty.retain(|&n| n as usize != number);
+        for packet in slot.out.drain(..) {
+            drops.count(DropReason::PortDown);
+            pool.drop_packet(packet);
+        }
+        Some(slot)
+    }
+
+    pub(super) fn number_of(&self, id: QueueId) -> Option<usize> {
+        self.slots
+            .iter()
+            .position(|slot| slot.as_ref().is_some_and(|slot| slot.id == id))
+    }
+
+    pub(super) fn set_routes(&mut self, routes: Vec<Route>) {
+        self.routes = routes;
+        self.find_ways();
+    }
+
+    fn find_ways(&mut self) {
+        let Self {
+            slots,
+            routes,
+            ways,
+            ..
+        } = self;
+        let numbers: HashMap<QueueId, u32> = slots
+            .iter()
+            .enumerate()
+            .filter_map(|(number, slot)| Some((slot.as_ref()?.id, number as u32)))
+            .collect();
+        ways.clear();
+        ways.extend(routes.iter().map(|route| {
+            match route {
+                Route::None => Way::None,
+                Route::Own(id) => numbers
+                    .get(id)
+                    .map_or(Way::None, |&number| Way::Slot(number)),
+                Route::Peer(worker) => Way::Peer(*worker),
+            }
+        }));
+    }
+
+    /// The queue in slot `number` may have packets.
+    #[inline]
+    pub(super) fn mark_ready(&mut self, number: u32) {
+        if let Some(Some(slot)) = self.slots.get_mut(number as usize)
+            && !slot.ready
+        {
+            slot.ready = true;
+            slot.empty = 0;
+            self.ready.push(number);
+        }
+    }
+
+    /// Reads the queue in slot `number` and answers whether it stays ready.
+    #[inline]
+    pub(super) fn rx(
+        &mut self,
+        number: u32,
+        now: std::time::Instant,
+        pool: &mut FramePool,
+        batch: &mut Batch,
+    ) -> bool {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else {
+            return false;
+        };
+        if slot.penalty > 0 {
+            slot.penalty -= 1;
+            return true;
+        }
+        let more = slot.io.rx(now, pool, batch) == crate::port::RxStatus::More;
+        if !batch.is_empty() {
+            slot.empty = 0;
+        } else {
+            slot.empty = slot.empty.saturating_add(1);
+        }
+        slot.ready = more || slot.always || (slot.cheap && slot.empty < COLD_AFTER);
+        slot.ready
+    }
+
+    /// Sends a packet to a port at the end of the round.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        port: PortIndex,
+        packet: Packet,
+        pool: &mut FramePool,
+        drops: &mut Drops,
+    ) {
+        match self.ways.get(port.0 as usize) {
+            Some(&Way::Slot(number)) => {
+                let slot = self.slots[number as usize]
+                    .as_mut()
+                    .expect("ways are found again when a slot is emptied");
+                if slot.out.is_empty() {
+                    self.dirty.push(number);
+                }
+                slot.out.push(packet);
+            }
+            Some(&Way::Peer(worker)) => {
+                let sent = match self.peers.get(worker as usize) {
+                    Some(inbox) => inbox.push(port, packet),
+                    None => Err(packet),
+                };
+                match sent {
+                    Ok(()) => self.handed_over += 1,
+                    Err(packet) => {
+                        drops.count(DropReason::QueueFull);
+                        pool.drop_packet(packet);
+                    }
+                }
+            }
+            Some(Way::None) | None => {
+                drops.count(DropReason::PortDown);
+                pool.drop_packet(packet);
+            }
+        }
+    }
+
+    /// A port's MTU has changed.
+    pub(super) fn set_mtu(&mut self, id: QueueId, mtu: u32) {
+        if let Some(number) = self.number_of(id)
+            && let Some(slot) = &mut self.slots[number]
+        {
+            slot.io.set_mtu(mtu);
+            slot.caps = slot.io.capabilities();
+        }
+    }
+
+    /// Whether nothing keeps the worker from sleeping.
+    pub(super) fn may_sleep(&self) -> bool {
+        self.ready.iter().all(|&number| {
+            let slot = self.slots.get(number as usize).and_then(Option::as_ref);
+            slot.is_none_or(|slot| (slot.cheap || slot.always) && slot.empty > 0)
+        })
+    }
+
+    /// Whether a queue gives packets without ever saying that it has some.
+    pub(super) fn has_silent(&self) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.always)
+    }
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.slots.iter().flatten().map(|slot| slot.id))
+            .finish()
+    }
+}

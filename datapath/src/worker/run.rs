@@ -1,0 +1,424 @@
+//! The loop of a worker's thread: rounds while there is work, sleep when there is none.
+//!
+//! Decision 12: a worker polls while packets come; after a while without any it waits for an event
+//! of its ports, its inbox or control. Events are edge-triggered, so a queue is announced once and
+//! read until it is drained. Busy polling never sleeps, but still asks for events between rounds,
+//! since that is how it learns of packets on ports that need a system call to look at.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this loop and the control thread are where time enters the datapath"
+)]
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use vswitch_sys::clock::cycles;
+use vswitch_sys::memory::Class;
+
+use super::Worker;
+use super::command::{Command, Megaflow, Snapshot, Stopped};
+use super::ports::{Inbox, QueueId};
+use super::stats::Stats;
+use crate::port::{PortQueue, Readiness};
+use crate::tick::Tick;
+use vswitch_flow::Match;
+
+/// The waker's token; slots have theirs below it.
+const WAKER: Token = Token(usize::MAX);
+
+/// Events taken in one call.
+const EVENTS_LEN: usize = 256;
+
+/// Busy rounds between two looks at events: a ready queue need not wait long for another to be
+/// noticed, and the call's cost is spread over four batches.
+const EVENTS_EVERY: u32 = 4;
+
+/// Longest sleep while a port has to be asked for packets because it cannot announce them.
+const SILENT_PORT_WAIT: Duration = Duration::from_millis(1);
+
+/// Longest sleep while the cache holds something to be swept.
+const SWEEP_WAIT: Duration = Duration::from_secs(1);
+
+/// Slots swept after a long sleep, so that an idle switch forgets in the same time as a busy one.
+const SWEEP_IDLE_LEN: usize = 4096;
+
+/// How a worker waits when no packet comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitPolicy {
+    /// Time without a packet after which the worker sleeps; `None` means never.
+    pub sleep_after: Option<Duration>,
+}
+
+/// Control's end of a running worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// Its number.
+    pub id: u32,
+    commands: Sender<Command>,
+    inbox: Arc<Inbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    /// Hands the worker a command. False when the worker has ended.
+    #[must_use]
+    pub fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        self.inbox.wake();
+        sent
+    }
+
+    /// Waits for the thread's end, after [`Command::Stop`].
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(worker = self.id, "the worker panicked");
+        }
+    }
+}
+
+/// A thread's loop, before it begins.
+struct Loop {
+    worker: Worker,
+    poll: Poll,
+    commands: Receiver<Command>,
+    wait: WaitPolicy,
+    core: Option<usize>,
+    started: Instant,
+    started_cycles: u64,
+}
+
+/// Starts a worker on a thread, pinned to `core` when there is one. `origin` is tick zero.
+///
+/// # Errors
+/// When no thread or event queue can be had.
+pub fn start(
+    worker: Worker,
+    poll: Poll,
+    core: Option<usize>,
+    wait: WaitPolicy,
+    origin: Instant,
+) -> std::io::Result<WorkerHandle> {
+    let (commands, receiver) = crossbeam::channel::unbounded();
+    let id = worker.id;
+    let inbox = Arc::clone(&worker.ports.inbox);
+    let thread = std::thread::Builder::new()
+        .name(format!("worker{id}"))
+        .spawn(move || {
+            let pinned = core.filter(|&core| vswitch_sys::affinity::pin(core));
+            Loop {
+                worker,
+                poll,
+                commands: receiver,
+                wait,
+                core: pinned,
+                started: origin,
+                started_cycles: cycles(),
+            }
+            .run();
+        })?;
+    Ok(WorkerHandle {
+        id,
+        commands,
+        inbox,
+        thread: Some(thread),
+    })
+}
+
+/// The event queue of a worker, and the waker that its inbox needs.
+///
+/// # Errors
+/// What `epoll_create(2)` or `eventfd(2)` answer.
+pub fn event_queue() -> std::io::Result<(Poll, Waker)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    Ok((poll, waker))
+}
+
+impl Loop {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_LEN);
+        let loop_started = Instant::now();
+        let mut last_packet = loop_started;
+        let mut since_events = 0;
+        let measured_from = loop_started;
+        self.started_cycles = cycles();
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                if !self.obey(command, measured_from) {
+                    return;
+                }
+            }
+            let now = Instant::now();
+            let tick = Tick(now.duration_since(self.started).as_millis() as u64);
+            if self.worker.round(now, tick) > 0 {
+                last_packet = now;
+                since_events += 1;
+                if since_events < EVENTS_EVERY {
+                    continue;
+                }
+                since_events = 0;
+                self.events(&mut events, Some(Duration::ZERO));
+                continue;
+            }
+            since_events = 0;
+            let idle = now.duration_since(last_packet);
+            let may_sleep = self.wait.sleep_after.is_some_and(|after| idle >= after)
+                && self.worker.ports.may_sleep()
+                && self.worker.ports.inbox.announce_sleep()
+                && self.commands.is_empty();
+            if may_sleep {
+                self.worker.stats.sleeps += 1;
+                let timeout = self.sleep_limit();
+                self.events(&mut events, timeout);
+                self.worker.ports.inbox.end_sleep();
+                let tick = Tick(Instant::now().duration_since(self.started).as_millis() as u64);
+                let epoch = self.worker.tables.epoch;
+                if idle > SWEEP_WAIT {
+                    self.worker.cache.sweep(
+                        SWEEP_IDLE_LEN,
+                        epoch,
+                        tick,
+                        super::round::CACHE_IDLE_MS,
+                    );
+                }
+            } else {
+                self.worker.ports.inbox.end_sleep();
+                self.events(&mut events, Some(Duration::ZERO));
+            }
+        }
+    }
+
+    fn sleep_limit(&self) -> Option<Duration> {
+        if self.worker.ports.has_silent() {
+            Some(SILENT_PORT_WAIT)
+        } else if self.worker.cache.len().entries > 0 {
+            Some(SWEEP_WAIT)
+        } else {
+            None
+        }
+    }
+
+    /// Takes readiness events in, waiting for at most `timeout`.
+    fn events(&mut self, events: &mut Events, timeout: Option<Duration>) {
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {
+                for event in events.iter().filter(|event| event.token() != WAKER) {
+                    self.worker.ports.mark_ready(event.token().0 as u32);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => tracing::error!(%error, "waiting for events failed"),
+        }
+    }
+
+    /// Carries out a command; false ends the loop. Nobody waits for an answer that cannot be
+    /// delivered, so a closed channel is no error.
+    fn obey(&mut self, command: Command, measured_from: Instant) -> bool {
+        match command {
+            Command::Publish(tables, done) => {
+                self.worker.tables = tables;
+                let _ = done.send(());
+            }
+            Command::AddQueue(id, io, done) => {
+                self.add_queue(id, io);
+                let _ = done.send(());
+            }
+            Command::RemoveQueue(id, done) => {
+                self.remove_queue(id);
+                let _ = done.send(());
+            }
+            Command::SetRoutes(routes, done) => {
+                self.worker.ports.set_routes(routes);
+                let _ = done.send(());
+            }
+            Command::SetMtu(id, mtu, done) => {
+                self.worker.ports.set_mtu(id, mtu);
+                let _ = done.send(());
+            }
+            Command::CreditRules(done) => {
+                self.worker.credit_rules();
+                let _ = done.send(());
+            }
+            Command::Snapshot(reply) => {
+                let snapshot = self.worker.snapshot(self.core, self.rate(measured_from));
+                let _ = reply.send(snapshot);
+            }
+            Command::Megaflows(reply) => {
+                let _ = reply.send(self.worker.megaflows());
+            }
+            Command::SetWait(wait, done) => {
+                self.wait = wait;
+                let _ = done.send(());
+            }
+            Command::Stop(reply) => {
+                let ids: Vec<_> = self.worker.queue_ids();
+                for &id in &ids {
+                    self.remove_queue(id);
+                }
+                self.worker.finish();
+                let _ = reply.send(Stopped { queues: ids.len() });
+                return false;
+            }
+        }
+        true
+    }
+
+    fn add_queue(&mut self, id: QueueId, io: Box<dyn PortQueue>) {
+        let fd = match io.readiness() {
+            Readiness::Fd { fd, .. } => Some(fd.as_fd().as_raw_fd()),
+            Readiness::Always | Readiness::Never => None,
+        };
+        let number = self.worker.add_queue(id, io);
+        if let Some(fd) = fd {
+            let token = Token(number as usize);
+            let registered =
+                self.poll
+                    .registry()
+                    .register(&mut SourceFd(&fd), token, Interest::READABLE);
+            if let Err(error) = registered {
+                tracing::error!(%error, ?id, "a port queue cannot be waited for");
+            }
+        }
+    }
+
+    fn remove_queue(&mut self, id: QueueId) {
+        let Some(slot) = self.worker.take_queue(id) else {
+            return;
+        };
+        if let Readiness::Fd { fd, .. } = slot.readiness() {
+            let fd = fd.as_raw_fd();
+            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd)) {
+                tracing::warn!(%error, ?id, "a port queue was not registered");
+            }
+        }
+        slot.close(&mut self.worker.pool);
+    }
+
+    /// Cycles a second, measured since the loop began.
+    fn rate(&self, measured_from: Instant) -> f64 {
+        let seconds = measured_from.elapsed().as_secs_f64().max(1e-6);
+        cycles().wrapping_sub(self.started_cycles) as f64 / seconds
+    }
+}
+
+impl Worker {
+    /// Serves a queue from the next round on; answers the number by which events name it.
+    pub fn add_queue(&mut self, id: QueueId, io: Box<dyn PortQueue>) -> u32 {
+        self.ports.add(id, io)
+    }
+
+    /// Sets how every port is reached, by port number.
+    pub fn set_routes(&mut self, routes: Vec<super::Route>) {
+        self.ports.set_routes(routes);
+    }
+
+    /// Uses these tables from the next round on.
+    pub fn publish(&mut self, tables: Arc<crate::pipeline::Tables>) {
+        self.tables = tables;
+    }
+
+    /// A queue has packets again (a test's stand-in for a readiness event).
+    pub fn mark_ready(&mut self, number: u32) {
+        self.ports.mark_ready(number);
+    }
+
+    /// Takes a queue out of service; packets that wait for it are dropped and counted.
+    pub fn take_queue(&mut self, id: QueueId) -> Option<Box<dyn PortQueue>> {
+        let slot = self
+            .ports
+            .remove(id, &mut self.stats.drops, &mut self.pool)?;
+        Some(slot.io)
+    }
+
+    /// Tells the rules of all traffic so far.
+    pub fn credit_rules(&mut self) {
+        self.cache.credit_rules();
+    }
+
+    /// Gives every free frame back to the frames that all workers share.
+    pub fn drain_pool(&mut self) {
+        self.pool.drain();
+    }
+
+    /// Takes a queue out of service and closes it.
+    pub fn close_queue(&mut self, id: QueueId) {
+        if let Some(io) = self.take_queue(id) {
+            io.close(&mut self.pool);
+        }
+    }
+
+    /// Chunks and large frames in packets that wait for the next round.
+    #[must_use]
+    pub fn held_frames(&self) -> (usize, usize) {
+        let tails = self.answers.iter().flat_map(|p| p.tail_segments());
+        let (small, large): (Vec<_>, Vec<_>) =
+            tails.partition(|segment| segment.frame().class() == Class::Chunk);
+        (self.answers.len() + small.len(), large.len())
+    }
+
+    /// A port's queue, to be looked at.
+    #[must_use]
+    pub fn queue(&self, id: QueueId) -> Option<&dyn PortQueue> {
+        let number = self.ports.number_of(id)?;
+        self.ports.slots[number].as_ref().map(|slot| &*slot.io)
+    }
+
+    /// The queues that it serves.
+    #[must_use]
+    pub fn queue_ids(&self) -> Vec<QueueId> {
+        self.ports.slots.iter().flatten().map(|s| s.id).collect()
+    }
+
+    /// Tells the rules of all traffic and gives every frame back: the end.
+    pub fn finish(&mut self) {
+        self.cache.clear();
+        for packet in self.answers.drain(..) {
+            self.pool.drop_packet(packet);
+        }
+        while let Some((_, packet)) = self.ports.inbox.pop() {
+            self.stats
+                .drops
+                .count(crate::counters::DropReason::PortDown);
+            self.pool.drop_packet(packet);
+        }
+        self.pool.drain();
+    }
+
+    fn snapshot(&mut self, core: Option<usize>, cycles_per_second: f64) -> Snapshot {
+        let slots = self.ports.slots.iter_mut().flatten();
+        let queues = slots.map(|slot| {
+            slot.io.refresh_counters();
+            (slot.id, *slot.io.counters(), slot.cycles)
+        });
+        Snapshot {
+            queues: queues.collect(),
+            stats: Stats::clone(&self.stats),
+            cache: self.cache.counters(),
+            cache_len: self.cache.len(),
+            core,
+            cycles_per_second,
+        }
+    }
+
+    fn megaflows(&self) -> Vec<Megaflow> {
+        let entries = self.cache.entries();
+        let rows = entries.filter_map(|(mask, key, entry)| {
+            Some(Megaflow {
+                matches: Match::new(&key.to_dense(), &mask.to_dense()),
+                actions: entry.decision()?.actions.to_vec(),
+                packets: entry.packets,
+                bytes: entry.bytes,
+                used: entry.used,
+            })
+        });
+        rows.collect()
+    }
+}
