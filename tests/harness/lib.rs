@@ -16,6 +16,7 @@ pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod sandbox;
+pub mod sim;
 pub mod topology;
 pub mod traffic;
 pub mod transcript;

@@ -1,0 +1,412 @@
+//! A whole switch in one thread: workers driven round by round, memory ports, and the test's clock.
+//!
+//! Law: after every round of every worker,
+//!
+//! * packets received + answers made + copies + pieces = sent + refused by ports + dropped by
+//!   reason + held (waiting for a round or for another worker), and
+//! * every frame is free or in a packet that is held.
+//!
+//! [`Sim::run`] checks both, so every test that uses it proves conservation as it goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vswitch_datapath::buffer::{FramePool, SharedFrames};
+use vswitch_datapath::counters::{DropReason, Drops};
+use vswitch_datapath::offload::Capabilities;
+use vswitch_datapath::pipeline::Tables;
+use vswitch_datapath::port::PortIndex;
+use vswitch_datapath::port::memory::{MemoryQueue, MemoryWire, WirePacket};
+use vswitch_datapath::tick::Tick;
+use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
+use vswitch_dpapi::message::FlowChange;
+use vswitch_dpapi::{BridgeId, BridgeSpec, Desired, PortId, PortKind, PortSpec, VlanSpec};
+use vswitch_flow::{Action, FlowRule, Match, OfPort};
+use vswitch_sys::memory::Frame;
+
+/// Frames of a simulated switch. Its region stays mapped for the life of the process, so a test
+/// that makes many switches hands one [`SharedFrames`] to all.
+const CHUNKS: u32 = 2048;
+const LARGES: u32 = 64;
+
+/// Rounds without a packet after which nothing moves any more: a queue whose packets missed the
+/// cache is passed over for at most three.
+const IDLE_ROUNDS: usize = 4;
+
+/// What a memory port can take when a test does not care.
+pub const PLAIN: Capabilities = Capabilities {
+    csum: false,
+    tso4: false,
+    tso6: false,
+    uso: false,
+    mtu: 1500,
+    max_segments: 18,
+    chunks_only: false,
+};
+
+/// Frames for any number of switches, one after the other.
+#[must_use]
+pub fn frames() -> Arc<SharedFrames> {
+    SharedFrames::new(CHUNKS, LARGES).expect("memory for frames")
+}
+
+/// A bridge of a simulated switch.
+#[must_use]
+pub fn bridge(id: u32) -> BridgeSpec {
+    BridgeSpec {
+        id: BridgeId(id),
+        name: format!("br{id}"),
+        mac_table_size: 8192,
+        mac_aging_time: 300,
+        mirrors: Vec::new(),
+    }
+}
+
+/// A port of a simulated switch; its datapath and OpenFlow numbers are the same.
+#[must_use]
+pub fn port(id: u32, bridge: u32) -> PortSpec {
+    PortSpec {
+        id: PortId(id),
+        bridge: BridgeId(bridge),
+        name: format!("p{id}"),
+        of_port: OfPort(id),
+        kind: PortKind::Tap,
+        vlan: VlanSpec::default(),
+        mtu: 1500,
+        up: true,
+    }
+}
+
+/// The one flow of a learning switch.
+#[must_use]
+pub fn normal() -> FlowRule {
+    FlowRule {
+        matches: Match::any(),
+        actions: vec![Action::Output(OfPort::NORMAL)],
+        ..FlowRule::default()
+    }
+}
+
+/// Frames that a test keeps from the switch.
+#[derive(Debug)]
+pub struct Held(Vec<Frame>);
+
+/// A switch under a test's hands.
+pub struct Sim {
+    workers: Vec<Worker>,
+    frames: Arc<SharedFrames>,
+    frames_at_start: (usize, usize),
+    tables: Arc<Tables>,
+    desired: Desired,
+    wires: BTreeMap<u32, MemoryWire>,
+    /// Slot numbers by port, for readiness.
+    slots: BTreeMap<u32, (usize, u32)>,
+    origin: Instant,
+    tick: Tick,
+    drops_seen: Drops,
+}
+
+impl std::fmt::Debug for Sim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sim")
+            .field("workers", &self.workers)
+            .field("tick", &self.tick)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sim {
+    /// A switch with this state; ports are spread over `workers` in turn, and `caps` says what each
+    /// can take.
+    #[must_use]
+    pub fn new(
+        desired: Desired,
+        workers: usize,
+        frames: Arc<SharedFrames>,
+        caps: impl Fn(PortId) -> Capabilities,
+    ) -> Self {
+        let tables = Tables::build(&desired, None, 1, 7).expect("the desired state is sound");
+        let tables = Arc::new(tables);
+        let inboxes: Vec<_> = (0..workers).map(|_| Inbox::new(None)).collect();
+        let frames_at_start = frames.free_len();
+        let mut sim = Self {
+            workers: (0..workers)
+                .map(|id| {
+                    Worker::new(
+                        id as u32,
+                        Arc::clone(&frames),
+                        Arc::clone(&tables),
+                        11 + id as u64,
+                        Arc::clone(&inboxes[id]),
+                        inboxes.clone(),
+                    )
+                })
+                .collect(),
+            frames,
+            frames_at_start,
+            tables,
+            wires: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the port trait wants an instant to begin with; the test's clock adds to it"
+            )]
+            origin: Instant::now(),
+            tick: Tick(0),
+            drops_seen: Drops::default(),
+            desired: Desired::default(),
+        };
+        let mut next = 0;
+        for spec in &desired.ports {
+            if matches!(spec.kind, PortKind::Patch { .. }) {
+                continue;
+            }
+            let index = PortIndex(spec.id.0);
+            let (queue, wire) = MemoryQueue::new(index, caps(spec.id));
+            let id = QueueId {
+                port: index,
+                queue: 0,
+            };
+            let slot = sim.workers[next].add_queue(id, Box::new(queue));
+            sim.wires.insert(spec.id.0, wire);
+            sim.slots.insert(spec.id.0, (next, slot));
+            next = (next + 1) % workers;
+        }
+        sim.desired = desired;
+        sim.set_routes();
+        sim
+    }
+
+    fn set_routes(&mut self) {
+        let len = self
+            .slots
+            .keys()
+            .last()
+            .map_or(0, |last| *last as usize + 1);
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            let mut routes = vec![Route::None; len];
+            for (port, (owner, _)) in &self.slots {
+                routes[*port as usize] = if *owner == number {
+                    Route::Own(QueueId {
+                        port: PortIndex(*port),
+                        queue: 0,
+                    })
+                } else {
+                    Route::Peer(*owner as u32)
+                };
+            }
+            worker.set_routes(routes);
+        }
+    }
+
+    /// Decides every packet by the tables alone from now on.
+    pub fn disable_caches(&mut self) {
+        for worker in &mut self.workers {
+            worker.disable_cache();
+        }
+    }
+
+    /// Replaces the flows of a bridge.
+    pub fn set_flows(&mut self, bridge: u32, flows: Vec<FlowRule>) {
+        let epoch = self.tables.epoch + 1;
+        let tables = self
+            .tables
+            .set_flows(BridgeId(bridge), flows, epoch, self.tick);
+        self.publish(tables.expect("the bridge is there"));
+    }
+
+    /// Changes the flows of a bridge.
+    pub fn mod_flows(&mut self, bridge: u32, changes: Vec<FlowChange>) {
+        let epoch = self.tables.epoch + 1;
+        let tables = self
+            .tables
+            .mod_flows(BridgeId(bridge), changes, epoch, self.tick);
+        self.publish(tables.expect("the bridge is there"));
+    }
+
+    /// Replaces the desired state; ports with queues stay as they are.
+    pub fn set_desired(&mut self, desired: Desired) {
+        let epoch = self.tables.epoch + 1;
+        let tables = Tables::build(&desired, Some(&self.tables), epoch, 7);
+        self.desired = desired;
+        self.publish(tables.expect("the desired state is sound"));
+    }
+
+    /// The desired state in force.
+    #[must_use]
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    fn publish(&mut self, tables: Tables) {
+        self.tables = Arc::new(tables);
+        for worker in &mut self.workers {
+            worker.publish(Arc::clone(&self.tables));
+        }
+    }
+
+    /// The tables in force.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// A worker, to be looked at.
+    #[must_use]
+    pub fn worker(&self, number: usize) -> &Worker {
+        &self.workers[number]
+    }
+
+    /// The far end of a port.
+    #[must_use]
+    pub fn wire(&self, port: u32) -> &MemoryWire {
+        &self.wires[&port]
+    }
+
+    /// Puts a frame on the way in and moves it as far as it goes.
+    pub fn send(&mut self, port: u32, frame: Vec<u8>) -> BTreeMap<u32, Vec<WirePacket>> {
+        self.wires[&port].push(frame);
+        self.run();
+        self.take()
+    }
+
+    /// What every port has sent since the last call; silent ports are left out.
+    #[must_use]
+    pub fn take(&self) -> BTreeMap<u32, Vec<WirePacket>> {
+        let taken = self.wires.iter().map(|(port, wire)| (*port, wire.take()));
+        taken.filter(|(_, packets)| !packets.is_empty()).collect()
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, by: Duration) {
+        self.tick = Tick(self.tick.0 + by.as_millis() as u64);
+        for bridge in self.tables.bridges() {
+            bridge.fdb.expire(self.tick);
+        }
+    }
+
+    /// Rounds until nothing moves, with the books checked after each.
+    pub fn run(&mut self) {
+        for (worker, slot) in self.slots.values() {
+            self.workers[*worker].mark_ready(*slot);
+        }
+        let mut idle = 0;
+        while idle < IDLE_ROUNDS {
+            let mut moved = 0;
+            for number in 0..self.workers.len() {
+                let now = self.origin + Duration::from_millis(self.tick.0);
+                moved += self.workers[number].round(now, self.tick);
+                self.check();
+            }
+            idle = if moved == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    /// Rounds of one worker alone until nothing moves there.
+    pub fn run_worker(&mut self, number: usize) {
+        for (worker, slot) in self.slots.values() {
+            self.workers[*worker].mark_ready(*slot);
+        }
+        let now = self.origin + Duration::from_millis(self.tick.0);
+        let mut idle = 0;
+        while idle < IDLE_ROUNDS {
+            let moved = self.workers[number].round(now, self.tick);
+            self.check();
+            idle = if moved == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    /// Tells all flows of the traffic so far.
+    pub fn credit_rules(&mut self) {
+        for worker in &mut self.workers {
+            worker.credit_rules();
+        }
+    }
+
+    /// Takes all free chunks but `left` away from the switch.
+    pub fn hold_frames_but(&mut self, left: usize) -> Held {
+        for worker in &mut self.workers {
+            worker.drain_pool();
+        }
+        let mut pool = FramePool::new(Arc::clone(&self.frames));
+        let len = self.frames.free_len().0 - left;
+        let held: Vec<_> = std::iter::from_fn(|| pool.chunk()).take(len).collect();
+        drop(pool);
+        self.frames_at_start.0 -= held.len();
+        Held(held)
+    }
+
+    /// Gives frames back that were held.
+    pub fn release_frames(&mut self, held: Held) {
+        let mut pool = FramePool::new(Arc::clone(&self.frames));
+        self.frames_at_start.0 += held.0.len();
+        for frame in held.0 {
+            pool.free(frame);
+        }
+    }
+
+    /// Packets dropped since the last call, by reason.
+    pub fn new_drops(&mut self) -> Vec<(DropReason, u64)> {
+        let mut sum = Drops::default();
+        for worker in &self.workers {
+            sum.add(&worker.stats().drops);
+        }
+        let rows: Vec<_> = sum
+            .iter()
+            .map(|(reason, count)| (reason, count - self.drops_seen.of(reason)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        self.drops_seen = sum;
+        rows
+    }
+
+    /// Checks that no packet and no frame is lost.
+    fn check(&self) {
+        let (mut came, mut went) = (0, 0);
+        let mut held = (0, 0);
+        let mut free = self.frames.free_len();
+        let (mut handed, mut taken) = (0, 0);
+        for worker in &self.workers {
+            let stats = worker.stats();
+            came += stats.rx_packets + stats.answers + stats.copies + stats.split;
+            went += stats.drops.total();
+            handed += stats.handed_over;
+            taken += stats.taken_over;
+            for id in worker.queue_ids() {
+                let counters = worker.queue(id).expect("it has the queue").counters();
+                went += counters.tx_packets
+                    + counters.tx_no_room
+                    + counters.tx_down
+                    + counters.tx_errors;
+            }
+            let pool = worker.pool().free_len();
+            free = (free.0 + pool.0, free.1 + pool.1);
+            let waiting = worker.held_frames();
+            held = (held.0 + waiting.0, held.1 + waiting.1);
+        }
+        assert_eq!(came, went + handed - taken, "a packet has no end or two");
+        // Frames on their way between workers are in no place where one could count them.
+        if handed == taken {
+            assert_eq!(
+                self.frames_at_start,
+                (free.0 + held.0, free.1 + held.1),
+                "a frame is lost"
+            );
+        }
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            for id in worker.queue_ids() {
+                worker.close_queue(id);
+            }
+            worker.finish();
+        }
+        if !std::thread::panicking() {
+            assert_eq!(self.frames.free_len(), self.frames_at_start);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What caches must not change: which packets go where.
+
+use vswitch_dpapi::Desired;
+use vswitch_flow::{Action, Field, FlowRule, Match, OfPort};
+use vswitch_tests::sim::{PLAIN, Sim, bridge, frames, normal, port};
+
+use super::{build::Builder, mac};
+
+fn switch() -> Sim {
+    let desired = Desired {
+        bridges: vec![bridge(1)],
+        ports: (1..=4).map(|id| port(id, 1)).collect(),
+    };
+    Sim::new(desired, 1, frames(), |_| PLAIN)
+}
+
+fn to(port: u32, matches: Match) -> FlowRule {
+    FlowRule {
+        priority: 10,
+        matches,
+        actions: vec![Action::Output(OfPort(port))],
+        ..FlowRule::default()
+    }
+}
+
+fn frame(dst_port: u16) -> Vec<u8> {
+    Builder::eth(mac(1), mac(2))
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
+        .udp(1000, dst_port)
+        .build()
+}
+
+#[test]
+fn the_second_packet_of_a_flow_is_a_hit_and_goes_the_same_way() {
+    let mut sim = switch();
+    sim.set_flows(1, vec![to(2, Match::any().with(Field::EthType, 0x0800))]);
+    for _ in 0..5 {
+        let out = sim.send(1, frame(53));
+        assert_eq!(out.keys().copied().collect::<Vec<_>>(), [2]);
+    }
+    let counters = sim.worker(0).cache().counters();
+    assert_eq!((counters.miss, counters.exact), (1, 4));
+    // Another flow under the same mask.
+    sim.send(1, frame(54));
+    assert_eq!(sim.worker(0).cache().counters().masked, 1);
+}
+
+#[test]
+fn a_changed_flow_is_in_force_for_the_next_packet() {
+    let mut sim = switch();
+    for port in [2, 3, 4, 2] {
+        sim.set_flows(1, vec![to(port, Match::any())]);
+        let out = sim.send(1, frame(53));
+        assert_eq!(out.keys().copied().collect::<Vec<_>>(), [port]);
+    }
+    sim.set_flows(1, Vec::new());
+    assert!(sim.send(1, frame(53)).is_empty());
+}
+
+#[test]
+fn flow_counters_are_exact_when_asked_for_whatever_the_cache_holds() {
+    let mut sim = switch();
+    sim.set_flows(1, vec![normal()]);
+    let size = frame(1).len() as u64;
+    for i in 0..100 {
+        sim.send(1, frame(i % 7));
+    }
+    sim.credit_rules();
+    let bridge = &sim.tables().bridges()[0];
+    let rule = bridge.rules().next().expect("one flow");
+    assert_eq!(
+        (rule.stats().packets(), rule.stats().bytes()),
+        (100, 100 * size)
+    );
+}

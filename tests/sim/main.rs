@@ -1,0 +1,19 @@
+//! The simulated switch: everything between the ports, in one thread, under the test's clock.
+//!
+//! * `switching` — learning, VLANs, ageing, moves
+//! * `offloads` — packets that ports cannot take as they are
+//! * `workers` — several workers, ports that fail, frames that run out
+//! * `cache` — what caches must not change
+#![forbid(unsafe_code)]
+
+mod cache;
+mod offloads;
+mod switching;
+mod workers;
+
+use vswitch_packet::build;
+
+/// A station's address.
+fn mac(station: u8) -> [u8; 6] {
+    [0x02, 0, 0, 0, 0, station]
+}

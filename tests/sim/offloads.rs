@@ -1,0 +1,111 @@
+//! Packets that a port cannot take as they are: super-frames, begun checksums, too large ones.
+
+use vswitch_datapath::counters::DropReason;
+use vswitch_datapath::offload::{Capabilities, Checksum, Gso, GsoKind, Offload};
+use vswitch_dpapi::{Desired, PortId};
+use vswitch_packet::checksum::Sum;
+use vswitch_packet::tcp;
+use vswitch_tests::sim::{PLAIN, Sim, bridge, frames, normal, port};
+
+use super::{build::Builder, mac};
+
+/// Port 1 takes anything, port 2 whole packets only, port 3 has a small MTU.
+fn switch() -> Sim {
+    let caps = |port: PortId| match port.0 {
+        1 => Capabilities {
+            csum: true,
+            tso4: true,
+            tso6: true,
+            uso: true,
+            ..PLAIN
+        },
+        2 => PLAIN,
+        _ => Capabilities { mtu: 1000, ..PLAIN },
+    };
+    let desired = Desired {
+        bridges: vec![bridge(1)],
+        ports: (1..=3).map(|id| port(id, 1)).collect(),
+    };
+    let mut sim = Sim::new(desired, 1, frames(), caps);
+    sim.set_flows(1, vec![normal()]);
+    // Everybody is known.
+    for station in 1..=3 {
+        sim.send(station.into(), frame(station, 9, 0));
+    }
+    sim
+}
+
+fn frame(src: u8, dst: u8, size: usize) -> Vec<u8> {
+    let ip = |station| [10, 0, 0, station];
+    Builder::eth(mac(src), mac(dst))
+        .ipv4(ip(src), ip(dst))
+        .tcp(1000, 2000, tcp::ACK | tcp::PSH)
+        .payload(&(0..size).map(|i| i as u8).collect::<Vec<_>>())
+        .build()
+}
+
+fn super_frame(src: u8, dst: u8, size: usize) -> (Vec<u8>, Offload) {
+    let offload = Offload {
+        csum: Checksum::Partial {
+            start: 34,
+            offset: 16,
+        },
+        gso: Some(Gso {
+            kind: GsoKind::Tcp4,
+            size: 1448,
+            ecn: false,
+        }),
+    };
+    (frame(src, dst, size), offload)
+}
+
+fn tcp_checksum_is_right(bytes: &[u8]) -> bool {
+    let segment = &bytes[34..];
+    let address = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+    let mut sum = Sum::pseudo_v4(address(26), address(30), 6, segment.len() as u32);
+    sum.add(segment);
+    sum.is_whole()
+}
+
+#[test]
+fn a_super_frame_crosses_whole_to_a_port_that_takes_it_and_in_segments_to_one_that_does_not() {
+    let mut sim = switch();
+    let (bytes, offload) = super_frame(2, 1, 20_000);
+    sim.wire(2).push_with(bytes.clone(), offload);
+    sim.run();
+    let out = sim.take();
+    assert_eq!(out[&1].len(), 1);
+    assert_eq!((&out[&1][0].bytes, out[&1][0].offload), (&bytes, offload));
+
+    let (bytes, offload) = super_frame(1, 2, 20_000);
+    sim.wire(1).push_with(bytes.clone(), offload);
+    sim.run();
+    let out = sim.take();
+    assert_eq!(out[&2].len(), 20_000_usize.div_ceil(1448));
+    let mut payload = Vec::new();
+    for segment in &out[&2] {
+        assert!(segment.bytes.len() <= 1514);
+        assert_eq!(
+            (segment.offload.gso, segment.offload.csum),
+            (None, Checksum::Valid)
+        );
+        assert!(tcp_checksum_is_right(&segment.bytes));
+        payload.extend_from_slice(&segment.bytes[54..]);
+    }
+    assert_eq!(payload, bytes[54..]);
+    assert_eq!(sim.new_drops(), []);
+}
+
+#[test]
+fn what_does_not_fit_is_answered_towards_its_sender() {
+    let mut sim = switch();
+    let out = sim.send(1, frame(1, 3, 1200));
+    assert_eq!(out.keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(sim.new_drops(), [(DropReason::MtuExceeded, 1)]);
+    let answer = &out[&1][0].bytes;
+    assert_eq!(answer[..6], mac(1));
+    assert_eq!(answer[6..12], mac(3));
+    // ICMP, destination unreachable, fragmentation needed, MTU 1000.
+    assert_eq!((answer[23], answer[34], answer[35]), (1, 3, 4));
+    assert_eq!(answer[40..42], 1000_u16.to_be_bytes());
+}
