@@ -28,7 +28,7 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["add-port", "br0", "x0", "type=tap", "colour=blue"],
         "colour",
     ),
-    (&["add-port", "br0", "x0", "type=tap", "tag=4095"], "4095"),
+    (&["add-port", "br0", "x0", "type=tap", "tag=4096"], "4096"),
     (&["add-port", "br0", "x0", "type=tap", "tag=many"], "many"),
     (
         &["add-port", "br0", "x0", "type=tap", "of_port=0"],

@@ -108,7 +108,7 @@ impl Rig {
             };
             let pair = match (pair(), kind) {
                 (Ok(pair), _) => Ok(pair),
-                (Err(refusal), Kind::AfxdpGeneric) => Err(format!("{refusal:#}")),
+                (Err(refusal), Kind::AfxdpGeneric) => Err(refusal.root_cause().to_string()),
                 (Err(refusal), _) => return Err(refusal.context(format!("hosts on {kind}"))),
             };
             hosts.insert(kind, pair);
@@ -123,7 +123,10 @@ impl Rig {
                 return Ok(Completion::ignored_with(reason.clone()));
             }
         };
-        device::ensure_offload(&from.namespace, &from.device, "tcp-segmentation-offload")?;
+        // Below an XDP program the kernel itself takes segmentation off the other end of a veth.
+        if from.kind != Kind::Afxdp {
+            device::ensure_offload(&from.namespace, &from.device, "tcp-segmentation-offload")?;
+        }
         device::ensure_offload(&from.namespace, &from.device, "tx-checksumming")?;
         for address in [to.v4, to.v6] {
             match traffic {
