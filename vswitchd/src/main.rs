@@ -239,26 +239,27 @@ fn hold(path: &Path, rundir: &Path) -> Result<File> {
 
 /// Locked memory and descriptors for the datapath, which inherits our limits.
 fn raise_limits() {
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    if let Err(error) = rustix::process::setrlimit(Resource::Memlock, unlimited) {
-        tracing::warn!(%error, "the limit of locked memory stays; AF_XDP may not get its memory");
-    }
-    let now = rustix::process::getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: Some(FILES),
-        maximum: Some(FILES),
-    };
-    if rustix::process::setrlimit(Resource::Nofile, wanted).is_err() {
-        let most = Rlimit {
-            current: now.maximum,
-            maximum: now.maximum,
+    raise(Resource::Memlock, None);
+    raise(Resource::Nofile, Some(FILES));
+}
+
+/// Raises a limit to what is wanted, `None` being no limit, or else as far as it goes.
+fn raise(resource: Resource, wanted: Option<u64>) {
+    let set = |limit| {
+        let limit = Rlimit {
+            current: limit,
+            maximum: limit,
         };
-        if let Err(error) = rustix::process::setrlimit(Resource::Nofile, most) {
-            tracing::warn!(%error, "the limit of open files stays");
+        rustix::process::setrlimit(resource, limit)
+    };
+    let now = rustix::process::getrlimit(resource);
+    if set(wanted).is_err() {
+        // Only CAP_SYS_RESOURCE may raise the upper limit. CAP_IPC_LOCK does without, and most
+        // switches need fewer descriptors.
+        if let Err(error) = set(now.maximum) {
+            tracing::warn!(?resource, %error, "a limit stays");
         }
+        tracing::debug!(?resource, maximum = ?now.maximum, "a limit is lower than wished");
     }
 }
 
