@@ -63,6 +63,8 @@ fn main() -> Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    // All that needs a privilege, vswitchd has done; what it hands over works without one.
+    vswitch_sys::privilege::drop_all().context("privileges could not be given up")?;
     let config = Config {
         cores: cores(args.cores.as_deref(), args.workers as usize)?,
         chunks: args.chunks,

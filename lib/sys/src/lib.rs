@@ -14,6 +14,7 @@ pub mod clock;
 pub mod memory;
 pub mod netns;
 pub mod packet_socket;
+pub mod privilege;
 pub mod random;
 pub mod tap;
 pub mod xsk;
