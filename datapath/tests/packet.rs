@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use namespace::{Forwarder, Namespace, now, privileged, tcp};
 use rustix::event::{PollFd, PollFlags, poll};
 use vswitch_datapath::buffer::{Batch, FramePool, HEADROOM, SharedFrames};
+use vswitch_datapath::offload::fit::{Fit, fit};
 use vswitch_datapath::offload::{Checksum, Offload};
 use vswitch_datapath::port::packet::PacketQueue;
 use vswitch_datapath::port::tap::TapQueue;
@@ -297,4 +298,42 @@ fn packets_that_found_no_room_in_the_socket_are_counted_when_asked() {
         "{sent} sent, {received} received, {dropped} dropped"
     );
     port.close(&mut pool);
+}
+
+#[test]
+fn super_frames_inside_a_tunnel_are_recognised_and_cut() {
+    if !privileged() {
+        return;
+    }
+    for checksum in ["noudpcsum", "udpcsum"] {
+        let (left, right) = (Namespace::new("l"), Namespace::new("r"));
+        let hosts = [Namespace::new("hl"), Namespace::new("hr")];
+        cable(&left, &hosts[0], 1);
+        cable(&right, &hosts[1], 2);
+        for (namespace, remote, host) in [(&left, "10.0.0.2", 1), (&right, "10.0.0.1", 2)] {
+            namespace.ip(&format!(
+                "link add vx0 type vxlan id 7 remote {remote} dstport 4789 dev eth0 {checksum}"
+            ));
+            namespace.ip(&format!("addr add 10.9.0.{host}/24 dev vx0"));
+            namespace.ip(&format!("addr add fd09::{host}/64 dev vx0 nodad"));
+            namespace.ip("link set vx0 up");
+        }
+        let forwarder = Forwarder::with_hook(
+            [queue(&hosts[0], 1), queue(&hosts[1], 2)],
+            Box::new(|packet, port, pool, out| {
+                match fit(packet, &port.capabilities(), pool, out) {
+                    Fit::Ready => {}
+                    other => panic!("{other:?}"),
+                }
+            }),
+        );
+        for address in ["10.9.0.2:7000", "[fd09::2]:7000"] {
+            tcp(&left, &right, address, 5_000_000);
+        }
+        let seen = forwarder.stop();
+        assert!(seen.largest > 4000, "largest packet {}", seen.largest);
+        let [a, b] = seen.counters;
+        assert_eq!((a.rx_errors, b.rx_errors), (0, 0));
+        assert_eq!((a.tx_errors, b.tx_errors), (0, 0));
+    }
 }

@@ -12,6 +12,7 @@ mod fragment;
 mod layout;
 mod segment;
 pub mod too_big;
+pub mod tunnel;
 
 /// The checksum and segmentation state of a packet. Offsets count from its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,11 +5,13 @@
 
 use std::os::fd::AsFd;
 
-use vswitch_sys::packet_socket::{RecvSlot, VlanTag};
+use vswitch_sys::memory::Frame;
+use vswitch_sys::packet_socket::{Received, RecvSlot, VlanTag};
 
 use super::PacketQueue;
 use crate::buffer::{Batch, FramePool, HEADROOM, Packet};
-use crate::port::{RxStatus, spill, vnet_hdr};
+use crate::offload::{Gso, tunnel};
+use crate::port::{PortIndex, RxStatus, spill, vnet_hdr};
 
 /// Bytes of a VLAN tag.
 const TAG_SIZE: usize = 4;
@@ -42,23 +44,14 @@ impl PacketQueue {
                     self.counters.rx_dropped += 1;
                     pool.free(head);
                 }
-                Some(received) => {
-                    let size = received.len;
-                    let offload = |in_head| vnet_hdr::decode(received.vnet_hdr, in_head).ok();
-                    let packet =
-                        spill::assemble(self.port, head, OFFSET, &mut spill, size, offload, pool);
-                    match packet {
-                        Some(mut packet) => {
-                            if let Some(tag) = received.vlan {
-                                put_back(&mut packet, tag);
-                            }
-                            self.counters.rx_packets += 1;
-                            self.counters.rx_bytes += packet.len() as u64;
-                            batch.push(packet);
-                        }
-                        None => self.counters.rx_errors += 1,
+                Some(received) => match build(self.port, head, &mut spill, received, pool) {
+                    Some(packet) => {
+                        self.counters.rx_packets += 1;
+                        self.counters.rx_bytes += packet.len() as u64;
+                        batch.push(packet);
                     }
-                }
+                    None => self.counters.rx_errors += 1,
+                },
             }
             if let Some(frame) = spill {
                 pool.free(frame);
@@ -73,6 +66,42 @@ impl PacketQueue {
             }
             Err(error) => self.count_rx_error(&error),
         }
+    }
+}
+
+/// Makes a packet of what was received. `None`, with `head` free again, when it makes no sense.
+fn build(
+    port: PortIndex,
+    head: Frame,
+    spill: &mut Option<Frame>,
+    received: Received<'_>,
+    pool: &mut FramePool,
+) -> Option<Packet> {
+    let size = received.len;
+    let offload = |in_head| vnet_hdr::decode(received.vnet_hdr, in_head).ok();
+    let mut packet = spill::assemble(port, head, OFFSET, spill, size, offload, pool)?;
+    if !complete(&mut packet) {
+        pool.drop_packet(packet);
+        return None;
+    }
+    if let Some(tag) = received.vlan {
+        put_back(&mut packet, tag);
+    }
+    Some(packet)
+}
+
+/// Adds to the metadata of a super-frame what the socket's header has no room for. False when its
+/// headers do not explain the metadata.
+fn complete(packet: &mut Packet) -> bool {
+    let Some(gso) = packet.offload.gso else {
+        return true;
+    };
+    match tunnel::find(packet.head(), packet.len(), packet.offload.csum, gso) {
+        Ok(tunnel) => {
+            packet.offload.gso = Some(Gso { tunnel, ..gso });
+            true
+        }
+        Err(tunnel::Unknown) => false,
     }
 }
 
