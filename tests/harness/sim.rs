@@ -42,7 +42,7 @@ pub const PLAIN: Capabilities = Capabilities {
     uso: false,
     mtu: 1500,
     max_segments: 18,
-    chunks_only: false,
+    tunnel: false,
 };
 
 /// Frames for any number of switches, one after the other.

@@ -54,6 +54,7 @@ fn super_frame(src: u8, dst: u8, size: usize) -> (Vec<u8>, Offload) {
             kind: GsoKind::Tcp4,
             size: 1448,
             ecn: false,
+            tunnel: None,
         }),
     };
     (frame(src, dst, size), offload)
