@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use vswitch_benches::bare_afxdp::BareForwarder;
+use vswitch_benches::bare_afxdp::{BareForwarder, close_both, open_both, refill};
 use vswitch_benches::traffic::{Sink, Source, ifindex, pin};
-use vswitch_datapath::buffer::{Batch, FramePool, SharedFrames};
+use vswitch_datapath::buffer::{BATCH_LEN, Batch, FramePool, SharedFrames};
 use vswitch_datapath::port::afxdp::{AfxdpConfig, AfxdpQueue};
 use vswitch_datapath::port::{PortIndex, PortQueue};
 use vswitch_packet::build::Builder;
@@ -32,6 +32,11 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// Short, so that some windows of a busy machine are undisturbed: the most is what it can do.
 const WINDOW: Duration = Duration::from_millis(100);
 const WINDOWS: usize = 10;
+/// Packets of a burst whose cost is taken, and how many bursts there are.
+const BURST_LEN: u32 = 1024;
+const BURSTS: usize = 100;
+/// Packets of one transmit call in it.
+const SENT_LEN: usize = 64;
 const ROUND_TRIPS: usize = 5000;
 
 const SOURCE_CORE: usize = 0;
@@ -113,38 +118,159 @@ impl Scene {
     }
 }
 
+/// Nanoseconds for a packet, receiving and transmitting, each the least of many bursts.
+#[derive(Clone, Copy)]
+struct Cost {
+    rx: f64,
+    tx: f64,
+}
+
+/// Time spent in a burst.
+#[derive(Default)]
+struct Spent {
+    len: usize,
+    rx: Duration,
+    tx: Duration,
+}
+
+impl Cost {
+    const NONE: Self = Self {
+        rx: f64::INFINITY,
+        tx: f64::INFINITY,
+    };
+
+    fn add(&mut self, spent: &Spent) {
+        // A short burst is mostly fixed cost.
+        if spent.len >= BURST_LEN as usize / 2 {
+            let per_packet = |time: Duration| time.as_secs_f64() * 1e9 / spent.len as f64;
+            self.rx = self.rx.min(per_packet(spent.rx));
+            self.tx = self.tx.min(per_packet(spent.tx));
+        }
+    }
+}
+
+/// Cost of the bare sockets: descriptors taken, then given.
+fn bare_cost(scene: &Scene) -> Result<Cost> {
+    let _sink = Sink::attach(&scene.right, "eth0")?;
+    let (mut sockets, _links, mut free) = open_both(&scene.here, ["v0", "v1"])?;
+    let [from, to] = &mut sockets;
+    let mut cost = Cost::NONE;
+    let mut pieces = Vec::with_capacity(SENT_LEN);
+    for _ in 0..BURSTS {
+        refill(from, &mut free);
+        vswitch_benches::traffic::send(&scene.left, "eth0", &scene.frame(), BURST_LEN)?;
+        let mut spent = Spent::default();
+        loop {
+            let begin = Instant::now();
+            pieces.extend(std::iter::from_fn(|| from.receive()).take(SENT_LEN));
+            if pieces.is_empty() {
+                break;
+            }
+            from.release_rx();
+            refill(from, &mut free);
+            let received = Instant::now();
+            spent.len += pieces.len();
+            spent.rx += received - begin;
+            to.complete(|frame| free.push(frame));
+            for piece in pieces.drain(..) {
+                if let Err((frame, _)) = to.transmit(piece.frame, piece.range, piece.more, None) {
+                    free.push(frame);
+                }
+            }
+            to.kick(|frame| free.push(frame));
+            spent.tx += received.elapsed();
+        }
+        cost.add(&spent);
+    }
+    close_both(sockets, free);
+    Ok(cost)
+}
+
+/// The same of the switch's port queues.
+fn queue_cost(scene: &Scene) -> Result<Cost> {
+    let _sink = Sink::attach(&scene.right, "eth0")?;
+    let mut opened = open_queues(&scene.here, ["v0", "v1"])?;
+    let now = Instant::now();
+    let mut cost = Cost::NONE;
+    let (mut batch, mut out) = (Batch::new(), Vec::with_capacity(SENT_LEN));
+    for _ in 0..BURSTS {
+        vswitch_benches::traffic::send(&scene.left, "eth0", &scene.frame(), BURST_LEN)?;
+        let Opened { queues, pool, .. } = &mut opened;
+        let mut spent = Spent::default();
+        loop {
+            let begin = Instant::now();
+            for _ in 0..SENT_LEN / BATCH_LEN {
+                queues[0].rx(now, pool, &mut batch);
+                out.extend(batch.drain(..));
+            }
+            if out.is_empty() {
+                break;
+            }
+            let received = Instant::now();
+            spent.len += out.len();
+            spent.rx += received - begin;
+            queues[1].tx(now, pool, &mut out);
+            spent.tx += received.elapsed();
+        }
+        cost.add(&spent);
+    }
+    opened.close();
+    Ok(cost)
+}
+
+/// Both queues of the switch, and what they live on.
+struct Opened {
+    queues: Vec<AfxdpQueue>,
+    pool: FramePool,
+    _links: Vec<Link>,
+}
+
+impl Opened {
+    fn close(mut self) {
+        for queue in self.queues.drain(..) {
+            Box::new(queue).close(&mut self.pool);
+        }
+    }
+}
+
+fn open_queues(namespace: &Namespace, devices: [&str; 2]) -> Result<Opened> {
+    let frames = SharedFrames::new(16 * 1024, 1)?;
+    let umem = Arc::new(SharedUmem::new(frames.region()));
+    let mut opened = Opened {
+        queues: Vec::new(),
+        pool: FramePool::new(Arc::clone(&frames)),
+        _links: Vec::new(),
+    };
+    for (device, port) in devices.into_iter().zip(1..) {
+        let ifindex = ifindex(namespace, device)?;
+        let prepared = namespace.run(|| Ok(prepare(ifindex, Some(1), None)?))?;
+        let socket = prepared.sockets.into_iter().next().context("a socket")?;
+        let config = AfxdpConfig {
+            ifindex,
+            queue: 0,
+            rings: RingSizes::default(),
+            mode: prepared.mode,
+            multi_buffer: prepared.features.rx_multi_buffer,
+            local: true,
+            mtu: 1500,
+        };
+        let (port, pool) = (PortIndex(port), &mut opened.pool);
+        let queue = AfxdpQueue::open(socket, port, &config, &prepared.map, &umem, pool)?;
+        opened.queues.push(queue);
+        opened._links.push(prepared.link);
+    }
+    Ok(opened)
+}
+
 /// Port queues of the switch, packets handed from one to the other as they are.
 struct Queues {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
-    _links: Vec<Link>,
 }
 
 impl Queues {
     fn start(namespace: &Namespace, devices: [&str; 2], core: usize) -> Result<Self> {
-        let frames = SharedFrames::new(16 * 1024, 1)?;
-        let umem = Arc::new(SharedUmem::new(frames.region()));
-        let mut pool = FramePool::new(Arc::clone(&frames));
-        let mut queues = Vec::new();
-        let mut links = Vec::new();
-        for (device, port) in devices.into_iter().zip(1..) {
-            let ifindex = ifindex(namespace, device)?;
-            let prepared = namespace.run(|| Ok(prepare(ifindex, Some(1), None)?))?;
-            let socket = prepared.sockets.into_iter().next().context("a socket")?;
-            let config = AfxdpConfig {
-                ifindex,
-                queue: 0,
-                rings: RingSizes::default(),
-                mode: prepared.mode,
-                multi_buffer: prepared.features.rx_multi_buffer,
-                local: true,
-                mtu: 1500,
-            };
-            let port = PortIndex(port);
-            let queue = AfxdpQueue::open(socket, port, &config, &prepared.map, &umem, &mut pool)?;
-            queues.push(queue);
-            links.push(prepared.link);
-        }
+        let mut opened = open_queues(namespace, devices)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -152,24 +278,22 @@ impl Queues {
             let now = Instant::now();
             let (mut batch, mut out) = (Batch::new(), Vec::new());
             while !stopped.load(Ordering::Relaxed) {
+                let Opened { queues, pool, .. } = &mut opened;
                 for from in 0..2 {
                     // Two batches a call, as the bare forwarder has.
                     for _ in 0..2 {
-                        queues[from].rx(now, &mut pool, &mut batch);
+                        queues[from].rx(now, pool, &mut batch);
                         out.extend(batch.drain(..));
                     }
-                    queues[1 - from].tx(now, &mut pool, &mut out);
+                    queues[1 - from].tx(now, pool, &mut out);
                 }
             }
-            for queue in queues {
-                Box::new(queue).close(&mut pool);
-            }
+            opened.close();
             Ok(())
         });
         Ok(Self {
             stop,
             thread: Some(thread),
-            _links: links,
         })
     }
 }
@@ -215,6 +339,13 @@ fn spread(values: &mut [f64]) -> String {
 
 fn measure() -> Result<()> {
     let scene = Scene::new()?;
+    println!("least ns of a 60 B packet, kernel included    rx      tx");
+    for (name, cost) in [
+        ("bare sockets", bare_cost(&scene)?),
+        ("port queues", queue_cost(&scene)?),
+    ] {
+        println!("{name:<41} {:>6.1} {:>7.1}", cost.rx, cost.tx);
+    }
     let (mut bare, mut queues) = (Results::default(), Results::default());
     for _ in 0..REPEATS {
         scene.checksums_by_device(false)?;

@@ -36,21 +36,18 @@ impl BareForwarder {
     /// # Errors
     /// When a device cannot be used.
     pub fn start(namespace: &Namespace, devices: [&str; 2], core: usize) -> Result<Self> {
-        let (region, frames) = Region::leak(CHUNKS, 0)?;
-        let umem = Arc::new(SharedUmem::new(region));
-        let (left, left_link) = open(namespace, devices[0], &umem)?;
-        let (right, right_link) = open(namespace, devices[1], &umem)?;
+        let (sockets, links, frames) = open_both(namespace, devices)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             traffic::pin(core)?;
-            forward([left, right], frames, &stopped);
+            forward(sockets, frames, &stopped);
             Ok(())
         });
         Ok(Self {
             stop,
             thread: Some(thread),
-            _links: [left_link, right_link],
+            _links: links,
         })
     }
 }
@@ -63,6 +60,21 @@ impl Drop for BareForwarder {
             let _ = thread.join();
         }
     }
+}
+
+/// Sockets of two devices over one new memory, what keeps them attached, and all frames.
+///
+/// # Errors
+/// When a device cannot be used.
+pub fn open_both(
+    namespace: &Namespace,
+    devices: [&str; 2],
+) -> Result<([Socket; 2], [Link; 2], Vec<Frame>)> {
+    let (region, frames) = Region::leak(CHUNKS, 0)?;
+    let umem = Arc::new(SharedUmem::new(region));
+    let (left, left_link) = open(namespace, devices[0], &umem)?;
+    let (right, right_link) = open(namespace, devices[1], &umem)?;
+    Ok(([left, right], [left_link, right_link], frames))
 }
 
 fn open(namespace: &Namespace, device: &str, umem: &Arc<SharedUmem>) -> Result<(Socket, Link)> {
@@ -94,6 +106,14 @@ fn forward(mut sockets: [Socket; 2], mut free: Vec<Frame>, stop: &AtomicBool) {
         burst(a, b, &mut free);
         burst(b, a, &mut free);
     }
+    close_both(sockets, free);
+}
+
+/// Ends sockets and frames.
+///
+/// # Panics
+/// When frames were lost.
+pub fn close_both(sockets: [Socket; 2], mut free: Vec<Frame>) {
     for socket in sockets {
         socket.close(|frame| free.push(frame));
     }
@@ -115,20 +135,22 @@ fn burst(from: &mut Socket, to: &mut Socket, free: &mut Vec<Frame>) {
         from.release_rx();
     }
     to.complete(|frame| free.push(frame));
-    let mut room = from.fill_room();
-    if room >= BURST_LEN as u32 {
-        while room > 0
-            && let Some(frame) = free.pop()
-        {
-            room -= 1;
-            if let Err(frame) = from.fill(frame) {
-                free.push(frame);
-                break;
-            }
-        }
-        from.publish_fill();
+    if from.fill_room() >= BURST_LEN as u32 {
+        refill(from, free);
     }
     if moved > 0 {
         to.kick(|frame| free.push(frame));
     }
+}
+
+/// Fills the fill ring.
+pub fn refill(socket: &mut Socket, free: &mut Vec<Frame>) {
+    for _ in 0..socket.fill_room() {
+        let Some(frame) = free.pop() else { break };
+        if let Err(frame) = socket.fill(frame) {
+            free.push(frame);
+            break;
+        }
+    }
+    socket.publish_fill();
 }

@@ -119,6 +119,17 @@ impl Drop for Source {
     }
 }
 
+/// Sends `len` copies of `frame` out of `device` of `namespace`, and returns when the receiving end
+/// has them.
+///
+/// # Errors
+/// When the program is refused or there is no such device.
+pub fn send(namespace: &Namespace, device: &str, frame: &[u8], len: u32) -> Result<()> {
+    let index = ifindex(namespace, device)?;
+    let program = programs::xdp_source(&Counters::new(1)?, index, SOURCE_PORT_AT, 1)?;
+    namespace.run(|| Ok(program.run_live(frame, len, BATCH_LEN)?))
+}
+
 /// Drops and counts everything that a device receives, as long as it lives.
 #[derive(Debug)]
 pub struct Sink {

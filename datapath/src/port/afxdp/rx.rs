@@ -10,6 +10,7 @@ use crate::port::{ETHERNET_SIZE, RxStatus};
 impl AfxdpQueue {
     pub(super) fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) -> RxStatus {
         let before = batch.len();
+        let mut size = 0;
         let mut pieces = 0;
         let mut status = RxStatus::More;
         while !batch.is_full() {
@@ -20,6 +21,16 @@ impl AfxdpQueue {
             pieces += 1;
             self.take(piece, pool, batch);
         }
+        // Only now are bytes looked at: taking the batch has called them into the cache.
+        for packet in &mut batch[before..] {
+            let len = packet.len();
+            size += len as u64;
+            if self.local {
+                packet.offload.csum = partial::recognise(packet, len);
+            }
+        }
+        self.counters.rx_packets += (batch.len() - before) as u64;
+        self.counters.rx_bytes += size;
         if pieces > 0 {
             self.socket.release_rx();
             self.fill_missing += pieces;
@@ -68,15 +79,7 @@ impl AfxdpQueue {
         };
         match packet {
             Ok(packet) if more => self.open = Some(packet),
-            Ok(mut packet) => {
-                let len = packet.len();
-                if self.local {
-                    packet.offload.csum = partial::recognise(&mut packet, len);
-                }
-                self.counters.rx_packets += 1;
-                self.counters.rx_bytes += len as u64;
-                batch.push(packet);
-            }
+            Ok(packet) => batch.push(packet),
             Err(()) => {
                 self.counters.rx_errors += 1;
                 self.skip = more;

@@ -324,6 +324,9 @@ impl Socket {
     pub fn receive(&mut self) -> Option<Received> {
         loop {
             let desc = self.rx.pop()?;
+            // Another core has written the bytes, which costs some 100 ns to wait for; a caller
+            // that takes a batch before it looks at any of them does not wait.
+            self.held.region.prefetch(desc.addr);
             // A chunk that was not given cannot come back; if it does, it is not ours to touch.
             let Some(frame) = self.held.take(desc.addr) else {
                 debug_assert!(false, "the kernel returned a chunk it was not given");
