@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use vswitch_dpapi::message::{Reply, Request, State};
 use vswitch_dpapi::{BridgeId, PortId};
+use vswitch_rpc::port::Kind;
 
 use super::Control;
 use crate::dataplane::{DataplaneError, unexpected};
@@ -58,12 +59,14 @@ impl Control {
         }
         let mut attached = self.adopt(&state).await?;
         self.errors.clear();
-        let ports: Vec<Port> = self
+        let mut ports: Vec<Port> = self
             .belief
             .switch
             .ports()
             .map(|(_, port)| port.clone())
             .collect();
+        // The first AF_XDP port has the kernel pin all packet memory; the others need not wait.
+        ports.sort_by_key(|port| port.kind == Kind::Afxdp);
         // Devices first, since what is seen of them is part of what should be.
         for port in &ports {
             if !attached.contains(&port.id) {
