@@ -41,6 +41,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for (a, b) in PAIRS {
         for (name, fault) in faults {
+            // A TAP lives as long as someone holds it, so only a veth outlives both.
+            if name == "both_killed_come_back" && (a, b) != (Kind::Afxdp, Kind::Afxdp) {
+                continue;
+            }
             trials.push(Trial::test(format!("faults/{name}/{a}-{b}"), move || {
                 let outcome = Pair::new(a, b).and_then(|mut pair| {
                     fault(&mut pair).with_context(|| {

@@ -48,6 +48,9 @@ fn try_change(kind: Kind, change: Change) -> Result<()> {
     let changed = topology.host(kind, true, &[])?;
     traffic::ping(&steady.namespace, changed.v4, 56, 2)?;
     let outcome = change(&topology, &changed).and_then(|()| {
+        // In this direction first: a device made again has another MAC address, which its owner's
+        // own question tells the neighbours.
+        traffic::await_ping(&changed.namespace, steady.v4, NOTICE)?;
         traffic::await_ping(&steady.namespace, changed.v4, NOTICE)?;
         traffic::tcp(&steady.namespace, &changed.namespace, changed.v4, 2_000_000)?;
         let ports = topology.switch.vsctl(&["list-ports", &topology.bridge])?;
@@ -87,7 +90,6 @@ fn renamed(topology: &Topology, host: &Host) -> Result<()> {
 fn moved(topology: &Topology, host: &Host) -> Result<()> {
     let elsewhere = Namespace::create(&format!("{}-else", host.port))?;
     device::move_to(&topology.here, &host.port, &elsewhere, &host.port)?;
-    traffic::await_ping(&host.namespace, host.v4, NOTICE)?;
     // Removing the namespace would remove the device; the sandbox removes both in the end.
     std::mem::forget(elsewhere);
     Ok(())

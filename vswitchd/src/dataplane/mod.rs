@@ -147,9 +147,19 @@ impl Dataplane {
     pub async fn connect(&mut self) -> Result<bool, DataplaneError> {
         self.wire = None;
         let socket = self.rundir.join(SOCKET_NAME);
-        if let Ok(stream) = UnixStream::connect(&socket) {
-            return self.greet(stream).await.map(|()| true);
+        // A process that is being killed still takes a connection and then resets it; asked again,
+        // nobody is there.
+        for last in [false, true] {
+            let Ok(stream) = UnixStream::connect(&socket) else {
+                break;
+            };
+            match self.greet(stream).await {
+                Ok(()) => return Ok(true),
+                Err(error) if last || !error.is_loss() => return Err(error),
+                Err(_) => sleep(LOOK).await,
+            }
         }
+        self.wire = None;
         self.reap().await;
         let log_path = self.rundir.join(LOG_NAME);
         let said_before = std::fs::metadata(&log_path).map_or(0, |meta| meta.len());
