@@ -37,8 +37,8 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "cache",
-        &["pipeline", "action", "counters"],
-        "remembers answers; never sees packets, clocks or tables, only the shape of an answer",
+        &["pipeline", "action", "fdb", "tick", "counters"],
+        "remembers answers; never sees packets or a clock, only an answer and the versions it stands on",
     ),
     (
         "pipeline",
