@@ -7,11 +7,11 @@ pub fn cores() -> Vec<usize> {
     ids.into_iter().map(|id| id.id).collect()
 }
 
-/// Keeps the calling thread on `core`. False when the kernel refuses, as for a core outside the
-/// process's cpuset.
+/// Keeps the calling thread on `core`. False when it is none of [`cores`] or the kernel refuses.
 #[must_use]
 pub fn pin(core: usize) -> bool {
-    core_affinity::set_for_current(core_affinity::CoreId { id: core })
+    // The crate panics at numbers beyond its set of 1024.
+    cores().contains(&core) && core_affinity::set_for_current(core_affinity::CoreId { id: core })
 }
 
 #[cfg(test)]
