@@ -8,4 +8,6 @@
 
 pub mod bare_afxdp;
 pub mod bare_tap;
+pub mod replay;
+pub mod spread;
 pub mod traffic;

@@ -9,6 +9,7 @@
 )]
 
 pub mod affinity;
+pub mod alloc;
 pub mod bpf;
 pub mod clock;
 pub mod memory;

@@ -1,0 +1,233 @@
+//! A worker without I/O: frames from memory on one side, a port that loses everything on the other.
+//!
+//! What is measured with it is the switch's own work on a packet. The receiving port copies each
+//! frame into a chunk, as Open vSwitch's `net_pcap` does; the sending one only gives frames back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use vswitch_datapath::buffer::SharedFrames;
+use vswitch_datapath::fdb::MacKey;
+use vswitch_datapath::offload::Capabilities;
+use vswitch_datapath::pipeline::Tables;
+use vswitch_datapath::port::PortIndex;
+use vswitch_datapath::port::memory::MemoryQueue;
+use vswitch_datapath::port::null::NullQueue;
+use vswitch_datapath::tick::Tick;
+use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
+use vswitch_dpapi::{BridgeId, Desired};
+use vswitch_flow::{Action, Field, FlowRule, Match, OfPort};
+use vswitch_packet::build::Builder;
+use vswitch_tests::sim::{bridge, normal, port};
+
+/// Where frames come from, and where they go.
+const FROM: PortIndex = PortIndex(1);
+const TO: PortIndex = PortIndex(2);
+
+/// Addresses behind each of the two ports when the switch learns.
+const HOSTS: usize = 64;
+
+/// Frames of a masked scene: four times as many keys as the exact-match cache has slots, so that
+/// none is still there when it comes round again.
+const UNSEEN: usize = 4 * 65_536;
+
+/// What the switch is told to do, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Ten rules on the whole 5-tuple, none of which is for more than one flow: every flow is a
+    /// cache entry of its own and the exact-match cache finds it (as far as it has room).
+    Exact,
+    /// Ten rules that ignore the source port: so many source ports that the exact-match cache
+    /// never knows a packet and the masked one always does.
+    Masked,
+    /// One rule, NORMAL, with all addresses learned.
+    Normal,
+    /// One rule, from port to port.
+    Wire,
+}
+
+impl Kind {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 4] = [Self::Exact, Self::Masked, Self::Normal, Self::Wire];
+
+    /// As tables print it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "10 rules, exact hit",
+            Self::Masked => "10 rules, masked hit",
+            Self::Normal => "NORMAL",
+            Self::Wire => "in_port -> output",
+        }
+    }
+
+    fn rules(self) -> Vec<FlowRule> {
+        let rule = |priority, matches, to| FlowRule {
+            priority,
+            matches,
+            actions: vec![Action::Output(to)],
+            ..FlowRule::default()
+        };
+        let from = Match::any().with(Field::InPort, u128::from(FROM.0));
+        let to = OfPort(TO.0);
+        match self {
+            Self::Normal => vec![normal()],
+            Self::Wire => vec![rule(1, from, to)],
+            Self::Exact | Self::Masked => {
+                let udp = from
+                    .with(Field::EthType, 0x0800)
+                    .with(Field::IpProto, u128::from(17_u8));
+                // Nine that the traffic has to be compared with and does not match.
+                let mut rules: Vec<_> = (1..10_u16)
+                    .map(|i| {
+                        let mut matches = udp
+                            .with(Field::Ipv4Src, 0x0a00_0001)
+                            .with(Field::Ipv4Dst, 0x0aff_ffff)
+                            .with(Field::UdpDst, u128::from(i));
+                        if self == Self::Exact {
+                            matches = matches.with(Field::UdpSrc, u128::from(i));
+                        }
+                        rule(10 + i, matches, OfPort(FROM.0))
+                    })
+                    .collect();
+                rules.push(rule(1, udp, to));
+                rules
+            }
+        }
+    }
+
+    /// The frames of `flows` flows.
+    fn frames(self, flows: usize) -> Vec<Vec<u8>> {
+        let len = match self {
+            Self::Masked => UNSEEN.next_multiple_of(flows),
+            _ => flows,
+        };
+        let frame = |i: usize| {
+            // What tells flows apart for the rules; `unseen` does so only for the whole key.
+            let (flow, unseen) = match self {
+                Self::Masked => (i % flows, i / flows),
+                _ => (i, 0),
+            };
+            let [.., a, b, c] = flow.to_be_bytes();
+            let host = (flow % HOSTS) as u8;
+            let source = [2, 0, 0, (unseen >> 16) as u8, 1, host];
+            Builder::eth(source, [2, 0, 0, 0, 2, host])
+                .ipv4([10, a, b, c], [10, 200, b, c])
+                .udp(1000_u16.wrapping_add(unseen as u16), 2000)
+                .payload(&[0; 18])
+                .build()
+        };
+        (0..len).map(frame).collect()
+    }
+}
+
+/// A worker that plays a scene.
+#[derive(Debug)]
+pub struct Replay {
+    worker: Worker,
+    now: Instant,
+    /// Frames until the first comes again.
+    len: usize,
+}
+
+impl Replay {
+    /// A worker with `flows` flows of a kind, cold.
+    ///
+    /// # Errors
+    /// When there is no memory for frames.
+    pub fn new(kind: Kind, flows: usize) -> Result<Self> {
+        let desired = Desired {
+            bridges: vec![bridge(1)],
+            ports: vec![port(FROM.0, 1), port(TO.0, 1)],
+        };
+        let empty = Tables::build(&desired, None, 1, 7)?;
+        let tables = empty.set_flows(BridgeId(1), kind.rules(), 2, Tick(0))?;
+        if let Some(bridge) = tables.bridge(BridgeId(1)) {
+            for host in 0..HOSTS as u64 {
+                for (port, network) in [(FROM, 1), (TO, 2)] {
+                    let mac = 0x0200_0000_0000 | network << 8 | host;
+                    bridge.fdb.learn(MacKey::new(0, mac), port, Tick(0));
+                }
+            }
+        }
+        let inbox = Inbox::new(None);
+        let mut worker = Worker::new(
+            0,
+            SharedFrames::new(4096, 1)?,
+            Arc::new(tables),
+            11,
+            Arc::clone(&inbox),
+            vec![inbox],
+        );
+        let caps = Capabilities {
+            mtu: 1500,
+            max_segments: 18,
+            ..Capabilities::default()
+        };
+        let frames = kind.frames(flows);
+        let len = frames.len();
+        let id = |port| QueueId { port, queue: 0 };
+        let source = MemoryQueue::replay(FROM, caps, frames);
+        worker.add_queue(id(FROM), Box::new(source));
+        worker.add_queue(id(TO), Box::new(NullQueue::new(1500)));
+        worker.set_routes(vec![Route::None, Route::Own(id(FROM)), Route::Own(id(TO))]);
+        Ok(Self {
+            worker,
+            now: Instant::now(),
+            len,
+        })
+    }
+
+    /// Moves at least `packets` packets and answers how many.
+    pub fn run(&mut self, packets: usize) -> usize {
+        let mut moved = 0;
+        while moved < packets {
+            moved += self.worker.round(self.now, Tick(1));
+        }
+        moved
+    }
+
+    /// Plays every frame twice, so that the caches hold what they will hold.
+    ///
+    /// # Errors
+    /// When packets do not arrive: the scene would measure something else than it says.
+    pub fn warm_up(&mut self) -> Result<()> {
+        self.run(2 * self.len + 4096);
+        let before = self.arrived();
+        let moved = self.run(4096) as u64;
+        let arrived = self.arrived() - before;
+        let drops: Vec<_> = self
+            .worker
+            .stats()
+            .drops
+            .iter()
+            .filter(|d| d.1 > 0)
+            .collect();
+        ensure!(
+            arrived == moved,
+            "{arrived} packets of {moved} arrive; dropped: {drops:?}"
+        );
+        Ok(())
+    }
+
+    fn arrived(&self) -> u64 {
+        let id = QueueId { port: TO, queue: 0 };
+        self.worker.queue(id).map_or(0, |q| q.counters().tx_packets)
+    }
+
+    /// The worker, to be looked at.
+    #[must_use]
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        for id in self.worker.queue_ids() {
+            self.worker.close_queue(id);
+        }
+        self.worker.finish();
+    }
+}
