@@ -73,3 +73,35 @@ fn flow_counters_are_exact_when_asked_for_whatever_the_cache_holds() {
         (100, 100 * size)
     );
 }
+
+#[test]
+fn a_station_that_moves_within_a_batch_is_followed_by_the_rest_of_the_batch() {
+    let mut sim = switch();
+    let from_2_to_1 = Builder::eth(mac(2), mac(1)).arp_request([10, 0, 0, 2], [10, 0, 0, 1]);
+    let from_2_to_1 = from_2_to_1.pad_to(60).build();
+    sim.set_flows(1, vec![normal()]);
+    sim.send(1, frame(53));
+    for _ in 0..3 {
+        let out = sim.send(2, from_2_to_1.clone());
+        assert_eq!(out.keys().copied().collect::<Vec<_>>(), [1]);
+    }
+    // One batch: the station speaks on port 2, and port 2's next packet is for it.
+    sim.wire(2).push(frame(53));
+    sim.wire(2).push(from_2_to_1);
+    sim.run();
+    assert_eq!(sim.take().get(&1).map_or(0, Vec::len), 0);
+}
+
+#[test]
+fn a_station_stays_known_while_it_sends_what_is_not_cached() {
+    let mut sim = switch();
+    sim.disable_caches();
+    sim.set_flows(1, vec![normal()]);
+    sim.send(1, frame(53));
+    for _ in 0..4 {
+        sim.advance(std::time::Duration::from_secs(200));
+        sim.send(1, frame(53));
+    }
+    let bridge = &sim.tables().bridges()[0];
+    assert_eq!(bridge.fdb.stats().expired, 0);
+}

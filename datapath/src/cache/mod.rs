@@ -159,8 +159,20 @@ impl Cache {
     /// Looks again for a key that the last lookup did not find, without counting: an entry may have
     /// come since.
     pub fn find_again(&mut self, key: &SparseKey, epoch: u64) -> Option<EntryId> {
-        let id = self.megaflows.find(key)?;
-        self.megaflows.is_fresh(id, epoch).then_some(id)
+        while let Some(id) = self.megaflows.find(key) {
+            if self.megaflows.is_fresh(id, epoch) {
+                return Some(id);
+            }
+            self.remove_stale(id);
+        }
+        None
+    }
+
+    /// Whether the decision behind `id` still tells the truth: what an earlier packet of the batch
+    /// taught the FDB may have ended that.
+    #[must_use]
+    pub fn still_decided(&self, id: EntryId, epoch: u64) -> bool {
+        self.decision(id).is_some() && self.megaflows.is_fresh(id, epoch)
     }
 
     fn remove_stale(&mut self, id: EntryId) {

@@ -197,7 +197,11 @@ impl Worker {
         let translated_before = self.stats.stages[Stage::Translate as usize].cycles;
         let mut misses = 0;
         for ((packet, extracted), found) in batch.drain(..).zip(&keys).zip(&found) {
-            let known = found.filter(|&id| self.cache.decision(id).is_some());
+            // A packet that was translated may have taught the FDB what later answers rest on.
+            let known = found.filter(|&id| match misses {
+                0 => self.cache.decision(id).is_some(),
+                _ => self.cache.still_decided(id, epoch),
+            });
             match known {
                 Some(id) => {
                     self.cache.credit(id, packet.len() as u64, tick);
@@ -271,6 +275,9 @@ impl Worker {
             (Some(decision), _) => {
                 for rule in &decision.rules {
                     rule.stats().add(1, size, tick);
+                }
+                for mac in &decision.touch {
+                    mac.touch(tick);
                 }
                 Some(decision)
             }
