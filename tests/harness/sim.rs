@@ -16,8 +16,8 @@ use vswitch_datapath::buffer::{FramePool, SharedFrames};
 use vswitch_datapath::counters::{DropReason, Drops};
 use vswitch_datapath::offload::Capabilities;
 use vswitch_datapath::pipeline::Tables;
-use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::port::memory::{MemoryQueue, MemoryWire, WirePacket};
+use vswitch_datapath::port::{PortCounters, PortIndex};
 use vswitch_datapath::tick::Tick;
 use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
 use vswitch_dpapi::message::FlowChange;
@@ -105,6 +105,8 @@ pub struct Sim {
     origin: Instant,
     tick: Tick,
     drops_seen: Drops,
+    /// Packets that ended in ports that were removed since.
+    gone: u64,
 }
 
 impl std::fmt::Debug for Sim {
@@ -155,6 +157,7 @@ impl Sim {
             origin: Instant::now(),
             tick: Tick(0),
             drops_seen: Drops::default(),
+            gone: 0,
             desired: Desired::default(),
         };
         let mut next = 0;
@@ -244,6 +247,22 @@ impl Sim {
         for worker in &mut self.workers {
             worker.publish(Arc::clone(&self.tables));
         }
+    }
+
+    /// Takes a port's device away for good; what it counted stays in the books.
+    pub fn remove_port(&mut self, port: u32) {
+        let Some((worker, _)) = self.slots.remove(&port) else {
+            return;
+        };
+        let id = QueueId {
+            port: PortIndex(port),
+            queue: 0,
+        };
+        let queue = self.workers[worker].queue(id).expect("the slot has it");
+        self.gone += ended(queue.counters());
+        self.workers[worker].close_queue(id);
+        self.wires.remove(&port);
+        self.set_routes();
     }
 
     /// The tables in force.
@@ -363,7 +382,7 @@ impl Sim {
 
     /// Checks that no packet and no frame is lost.
     fn check(&self) {
-        let (mut came, mut went) = (0, 0);
+        let (mut came, mut went) = (0, self.gone);
         let mut held = (0, 0);
         let mut free = self.frames.free_len();
         let (mut handed, mut taken) = (0, 0);
@@ -374,11 +393,8 @@ impl Sim {
             handed += stats.handed_over;
             taken += stats.taken_over;
             for id in worker.queue_ids() {
-                let counters = worker.queue(id).expect("it has the queue").counters();
-                went += counters.tx_packets
-                    + counters.tx_no_room
-                    + counters.tx_down
-                    + counters.tx_errors;
+                let queue = worker.queue(id).expect("it has the queue");
+                went += ended(queue.counters());
             }
             let pool = worker.pool().free_len();
             free = (free.0 + pool.0, free.1 + pool.1);
@@ -395,6 +411,11 @@ impl Sim {
             );
         }
     }
+}
+
+/// Packets that came to an end in a port.
+fn ended(counters: &PortCounters) -> u64 {
+    counters.tx_packets + counters.tx_no_room + counters.tx_down + counters.tx_errors
 }
 
 impl Drop for Sim {

@@ -1,11 +1,13 @@
 //! The simulated switch: everything between the ports, in one thread, under the test's clock.
 //!
+//! * `bridges` — patches, mirrors, the limit of learning
 //! * `switching` — learning, VLANs, ageing, moves
 //! * `offloads` — packets that ports cannot take as they are
 //! * `workers` — several workers, ports that fail, frames that run out
 //! * `cache` — what caches must not change
 #![forbid(unsafe_code)]
 
+mod bridges;
 mod cache;
 mod offloads;
 mod switching;

@@ -110,3 +110,37 @@ fn what_does_not_fit_is_answered_towards_its_sender() {
     assert_eq!((answer[23], answer[34], answer[35]), (1, 3, 4));
     assert_eq!(answer[40..42], 1000_u16.to_be_bytes());
 }
+
+#[test]
+fn what_may_be_fragmented_is_cut_to_the_mtu_it_leaves_by() {
+    let mut sim = switch();
+    let repr = vswitch_packet::ipv4::Repr {
+        src: [10, 0, 0, 1].into(),
+        dst: [10, 0, 0, 3].into(),
+        protocol: vswitch_packet::Protocol::default(),
+        ttl: 64,
+        tos: 0,
+        ident: 7,
+        fragment: 0,
+        payload_size: 0,
+    };
+    let payload: Vec<_> = (0..1400).map(|i| i as u8).collect();
+    let sent = Builder::eth(mac(1), mac(3))
+        .ipv4_with(repr, &[])
+        .udp(1000, 2000)
+        .payload(&payload)
+        .build();
+    let out = sim.send(1, sent.clone());
+    assert_eq!(out.keys().copied().collect::<Vec<_>>(), [3]);
+    assert_eq!(out[&3].len(), 2);
+    let mut joined = Vec::new();
+    for fragment in &out[&3] {
+        assert!(fragment.bytes.len() <= 1014);
+        // Where it belongs, in units of 8 bytes.
+        let at = u16::from_be_bytes([fragment.bytes[20], fragment.bytes[21]]) & 0x1fff;
+        assert_eq!(usize::from(at) * 8, joined.len());
+        joined.extend_from_slice(&fragment.bytes[34..]);
+    }
+    assert_eq!(joined, sent[34..]);
+    assert_eq!(sim.new_drops(), []);
+}

@@ -87,3 +87,39 @@ fn a_flood_that_runs_out_of_frames_loses_copies_and_no_frame() {
     sim.release_frames(held);
     assert_eq!(sim.send(1, frame(1, 9)).len(), 3);
 }
+
+#[test]
+fn packets_from_one_worker_to_another_keep_their_order() {
+    let mut sim = switch(2);
+    sim.send(1, frame(1, 9));
+    sim.send(2, frame(2, 9));
+    let numbered = |number: u16| {
+        Builder::eth(mac(1), mac(2))
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
+            .udp(1000, 2000)
+            .payload(&number.to_be_bytes())
+            .build()
+    };
+    for number in 0..300 {
+        sim.wire(1).push(numbered(number));
+    }
+    sim.run();
+    let out = sim.take();
+    let sent: Vec<_> = out[&2].iter().map(|p| p.bytes.clone()).collect();
+    assert_eq!(sent, (0..300).map(numbered).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_port_whose_packets_all_miss_waits_but_does_not_starve() {
+    let mut sim = switch(1);
+    sim.disable_caches();
+    sim.send(1, frame(1, 9));
+    sim.send(2, frame(2, 9));
+    for _ in 0..1_000 {
+        sim.wire(1).push(frame(1, 2));
+        sim.wire(2).push(frame(2, 1));
+    }
+    sim.run();
+    let out = sim.take();
+    assert_eq!((out[&1].len(), out[&2].len()), (1_000, 1_000));
+}
