@@ -1,5 +1,8 @@
 //! Properties over generated cases. `PROPTEST_CASES` says how many; the default is quick.
 
+mod caches;
+mod conservation;
 mod execute;
 mod flow_text;
+mod switch;
 mod translate;

@@ -14,7 +14,7 @@ use vswitch_dpapi::{
 use vswitch_flow::{Action, Field, FlowKey, FlowRule, Match, OfPort, WORDS};
 
 /// Fields that flows match and packets vary in, each with few values so that they meet.
-const FIELDS: [(Field, &[u128]); 13] = [
+const FIELDS: [(Field, &[u128]); 14] = [
     (Field::InPort, &[1, 2, 3]),
     (
         Field::EthDst,
@@ -38,6 +38,7 @@ const FIELDS: [(Field, &[u128]); 13] = [
     (Field::Ipv4Dst, &[0x0a00_0001, 0x0a00_0002]),
     (Field::TcpDst, &[80, 443, 53]),
     (Field::TcpSrc, &[1000, 135 << 8, 2]),
+    (Field::TcpFlags, &[0x02, 0x10, 0x12]),
     (Field::Metadata, &[0, 1]),
 ];
 
@@ -56,7 +57,7 @@ fn key() -> impl Strategy<Value = FlowKey> {
     })
 }
 
-fn matches() -> impl Strategy<Value = Match> {
+pub(super) fn matches() -> impl Strategy<Value = Match> {
     let part = (0..FIELDS.len(), any::<prop::sample::Index>(), any::<bool>());
     prop::collection::vec(part, 0..4).prop_map(|parts| {
         let mut matches = Match::any();
@@ -110,7 +111,7 @@ fn flow() -> impl Strategy<Value = FlowRule> {
     )
 }
 
-fn vlan() -> impl Strategy<Value = VlanSpec> {
+pub(super) fn vlan() -> impl Strategy<Value = VlanSpec> {
     let mode = prop_oneof![
         Just(VlanMode::Trunk),
         Just(VlanMode::Access),
@@ -122,7 +123,7 @@ fn vlan() -> impl Strategy<Value = VlanSpec> {
         .prop_map(|(mode, tag, trunks)| VlanSpec { mode, tag, trunks })
 }
 
-fn mirror() -> impl Strategy<Value = MirrorSpec> {
+pub(super) fn mirror() -> impl Strategy<Value = MirrorSpec> {
     let output = prop_oneof![
         (1..5_u32).prop_map(|port| (Some(PortId(port)), None)),
         Just((None, Some(12))),

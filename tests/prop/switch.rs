@@ -1,0 +1,208 @@
+//! Switches, traffic and changes to generate cases from: few values each, so that packets meet
+//! flows, addresses meet ports and keys meet again.
+
+use proptest::prelude::*;
+use vswitch_datapath::offload::{Checksum, Gso, GsoKind, Offload};
+use vswitch_dpapi::{BridgeId, Desired, PortId, PortKind};
+use vswitch_flow::{Action, Field, FlowRule, OfPort};
+use vswitch_packet::build::Builder;
+use vswitch_packet::{EtherType, tcp};
+use vswitch_tests::sim::{bridge, port};
+
+use super::translate::{matches, mirror, vlan};
+
+/// Ports with a device; 4 and 8 are the ends of a patch between the bridges.
+pub(super) const DEVICES: [u32; 6] = [1, 2, 3, 5, 6, 7];
+
+pub(super) fn device() -> impl Strategy<Value = u32> {
+    prop::sample::select(DEVICES.as_slice())
+}
+
+/// Two bridges, 0 and 1, with four ports each.
+pub(super) fn desired() -> impl Strategy<Value = Desired> {
+    (
+        prop::collection::vec(vlan(), 8),
+        prop::collection::vec(mirror(), 0..2),
+        prop::sample::select([4, 100, 100].as_slice()),
+    )
+        .prop_map(|(vlans, mirrors, mac_table_size)| {
+            let mut bridges = vec![bridge(0), bridge(1)];
+            bridges[0].mirrors = mirrors;
+            for bridge in &mut bridges {
+                bridge.mac_table_size = mac_table_size;
+            }
+            let ports = vlans.into_iter().zip(1..).map(|(vlan, id)| {
+                let mut port = port(id, (id - 1) / 4);
+                port.vlan = vlan;
+                let peer = [(4, 8), (8, 4)].into_iter().find(|(end, _)| *end == id);
+                if let Some((_, peer)) = peer {
+                    let peer = Some(PortId(peer));
+                    port.kind = PortKind::Patch { peer };
+                }
+                port
+            });
+            Desired {
+                ports: ports.collect(),
+                bridges,
+            }
+        })
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let set = prop::sample::select(
+        [
+            (Field::EthDst, 0x0200_0000_0002, u128::MAX),
+            (Field::EthSrc, 0x0200_0000_0003, 0xff),
+            (Field::VlanVid, 0x100a, 0x1fff),
+            (Field::VlanPcp, 5, 7),
+            (Field::Ipv4Dst, 0x0a00_0002, u128::MAX),
+            (Field::Ipv4Src, 3, 3),
+            (Field::IpDscp, 9, 0x3f),
+            (Field::TcpDst, 443, 0xffff),
+            (Field::UdpDst, 53, 0xffff),
+            (Field::Metadata, 1, u128::MAX),
+        ]
+        .as_slice(),
+    );
+    prop_oneof![
+        3 => (1..9_u32).prop_map(|port| Action::Output(OfPort(port))),
+        6 => Just(Action::Output(OfPort::NORMAL)),
+        1 => Just(Action::Output(OfPort::FLOOD)),
+        1 => Just(Action::Output(OfPort::IN_PORT)),
+        3 => set.prop_map(|(field, value, mask)| {
+            let mask = mask & field.info().max();
+            Action::SetField { field, value: value & mask, mask }
+        }),
+        1 => Just(Action::PushVlan(0x8100)),
+        1 => Just(Action::PopVlan),
+    ]
+}
+
+pub(super) fn flow() -> impl Strategy<Value = FlowRule> {
+    let actions = prop_oneof![
+        2 => Just(vec![Action::Output(OfPort::NORMAL)]),
+        3 => prop::collection::vec(action(), 0..5),
+    ];
+    (matches(), 0..4_u16, actions).prop_map(|(matches, priority, actions)| FlowRule {
+        priority,
+        matches,
+        actions,
+        ..FlowRule::default()
+    })
+}
+
+pub(super) fn flows() -> impl Strategy<Value = Vec<FlowRule>> {
+    prop::collection::vec(flow(), 1..7)
+}
+
+/// A bridge of [`desired`].
+pub(super) fn bridge_id() -> impl Strategy<Value = BridgeId> {
+    (0..2_u32).prop_map(BridgeId)
+}
+
+/// A frame of one of a few stations, with `size` bytes of payload.
+pub(super) fn frame(size: impl Strategy<Value = usize>) -> impl Strategy<Value = Vec<u8>> {
+    let stations = (
+        1..7_u8,
+        prop::sample::select([1, 2, 3, 5, 9, 255].as_slice()),
+    );
+    (stations, 0..6, 0..8, size).prop_map(|((src, dst), tags, kind, size)| {
+        let dst_mac = match dst {
+            255 => [0xff; 6],
+            9 => [0x01, 0x80, 0xc2, 0, 0, 3],
+            _ => [2, 0, 0, 0, 0, dst],
+        };
+        let mut frame = Builder::eth([2, 0, 0, 0, 0, src], dst_mac);
+        frame = match tags {
+            0 => frame.tag(EtherType::VLAN, 10),
+            1 => frame.tag(EtherType::VLAN, 12),
+            2 => frame.tag(EtherType::VLAN, 0xb00a & 0xefff),
+            3 => frame.tag(EtherType::QINQ, 10).tag(EtherType::VLAN, 7),
+            _ => frame,
+        };
+        let v4 = |frame: Builder| frame.ipv4([10, 0, 0, src], [10, 0, 0, dst]);
+        let v6 = |frame: Builder| {
+            let address = |last: u8| std::net::Ipv6Addr::from(0xfe80 << 112 | u128::from(last));
+            frame.ipv6(address(src), address(dst))
+        };
+        frame = match kind {
+            0 => {
+                return frame
+                    .arp_request([10, 0, 0, src], [10, 0, 0, dst])
+                    .pad_to(60)
+                    .build();
+            }
+            1 => v4(frame).tcp(1000, 443, tcp::SYN),
+            2 => v4(frame).udp(1000, 53),
+            3 => v4(frame).icmp(8, 0, 7),
+            4 => v6(frame).tcp(1000, 80, tcp::ACK),
+            5 => v6(frame).udp(2, 443),
+            6 => v4(frame).fragment(185, true, 7),
+            _ => v4(frame).tcp(1000, 80, tcp::ACK),
+        };
+        let payload: Vec<_> = (0..size).map(|i| i as u8).collect();
+        frame.payload(&payload).pad_to(60).build()
+    })
+}
+
+/// A frame with the port it comes in by: that of its station, unless the station has moved.
+pub(super) fn sent(frame: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = (u32, Vec<u8>)> {
+    (frame, prop::option::weighted(0.05, device())).prop_map(|(frame, port)| {
+        let home = DEVICES[usize::from(frame[11]) - 1];
+        (port.unwrap_or(home), frame)
+    })
+}
+
+/// A frame of up to 60 KB that stands for many.
+pub(super) fn super_frame() -> impl Strategy<Value = (Vec<u8>, Offload)> {
+    (
+        (1..4_u8, 1..4_u8),
+        any::<bool>(),
+        0..3,
+        1..60_000_usize,
+        200..9000_u16,
+    )
+        .prop_map(|((src, dst), tagged, kind, size, gso)| {
+            let mut frame = Builder::eth([2, 0, 0, 0, 0, src], [2, 0, 0, 0, 0, dst]);
+            if tagged {
+                frame = frame.vlan(10);
+            }
+            let link = if tagged { 18 } else { 14 };
+            let address = |last: u8| std::net::Ipv6Addr::from(0xfe80 << 112 | u128::from(last));
+            let (frame, start, offset, kind) = match kind {
+                0 => (
+                    frame
+                        .ipv4([10, 0, 0, src], [10, 0, 0, dst])
+                        .tcp(1000, 80, tcp::ACK),
+                    link + 20,
+                    16,
+                    GsoKind::Tcp4,
+                ),
+                1 => (
+                    frame
+                        .ipv6(address(src), address(dst))
+                        .tcp(1000, 80, tcp::ACK),
+                    link + 40,
+                    16,
+                    GsoKind::Tcp6,
+                ),
+                _ => (
+                    frame.ipv4([10, 0, 0, src], [10, 0, 0, dst]).udp(1000, 53),
+                    link + 20,
+                    6,
+                    GsoKind::Udp,
+                ),
+            };
+            let payload: Vec<_> = (0..size).map(|i| i as u8).collect();
+            let offload = Offload {
+                csum: Checksum::Partial { start, offset },
+                gso: Some(Gso {
+                    kind,
+                    size: gso,
+                    ecn: false,
+                    tunnel: None,
+                }),
+            };
+            (frame.payload(&payload).build(), offload)
+        })
+}
