@@ -3,6 +3,10 @@
 //! `cargo bench --package vswitch-benches --bench extract`. Every figure is the median of rounds
 //! over a ring of frames that fits the second-level cache, so that memory is not what is measured.
 //! The first column of the table reads, the second reads and hashes as the exact-match cache does.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark is where time is read"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;

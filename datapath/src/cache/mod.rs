@@ -1,9 +1,9 @@
 //! Decisions already made: two levels in front of the tables.
 //!
-//! * The *exact-match cache* ([`emc`]) leads from the hash of a packet's whole key to the entry
+//! * The *exact-match cache* (`emc`) leads from the hash of a packet's whole key to the entry
 //!   that decided such a packet before. It holds 8 bytes a slot and no keys: what it points to is
 //!   compared under the entry's own mask, so a collision costs a miss and is never wrong.
-//! * The *megaflow cache* ([`megaflow`]) holds the entries, by mask. A lookup tries one hash table
+//! * The *megaflow cache* (`megaflow`) holds the entries, by mask. A lookup tries one hash table
 //!   for each mask. The number of masks is bounded ([`MASKS_MAX`]); a decision that would need one
 //!   more is kept as an exact entry, so crafted traffic cannot make lookups long.
 //!

@@ -8,8 +8,8 @@
 //! Law: in every round, packets received + answers made = sent + dropped by reason + handed to
 //! another worker, and every frame is in the pool, in a packet, in a port or in the kernel.
 //!
-//! [`round`] has the order of a packet's steps; [`run`] the loop around it that waits and obeys;
-//! [`ports`] the queues; [`command`] what control may ask. A test drives [`Worker::round`] itself,
+//! `round` has the order of a packet's steps; `run` the loop around it that waits and obeys;
+//! `ports` the queues; `command` what control may ask. A test drives [`Worker::round`] itself,
 //! with its own clock and no thread.
 
 mod command;

@@ -1,6 +1,6 @@
 //! AF_XDP sockets: packet rings shared with the kernel, over one UMEM for all ports.
 //!
-//! Two halves, because two processes use it. [`mod@prepare`] needs privilege: it makes raw sockets in
+//! Two halves, because two processes use it. [`prepare()`] needs privilege: it makes raw sockets in
 //! the device's network namespace, the map and the program that fills them, and attaches it.
 //! [`Socket::bind`] needs none: the datapath gives such a socket its own memory and its rings, and
 //! binds it to a queue. Neither knows what a packet is.
