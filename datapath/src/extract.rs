@@ -56,7 +56,7 @@ mod word {
 }
 
 /// What the headers say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extracted {
     /// All fields of the packet.
     pub key: SparseKey,
@@ -95,6 +95,22 @@ pub fn extract_batch(packets: &[Packet], in_port: OfPort, out: &mut ExtractedBat
 /// [`DropReason::TooShort`] for a frame without a whole Ethernet header.
 #[inline]
 pub fn extract(head: &[u8], size: usize, in_port: OfPort) -> Result<Extracted, DropReason> {
+    let mut extracted = Extracted::default();
+    extract_into(head, size, in_port, &mut extracted)?;
+    Ok(extracted)
+}
+
+/// The same into a place that the caller keeps, which saves moving the key.
+///
+/// # Errors
+/// As [`extract`]; `out` then means nothing.
+#[inline]
+pub fn extract_into(
+    head: &[u8],
+    size: usize,
+    in_port: OfPort,
+    out: &mut Extracted,
+) -> Result<(), DropReason> {
     let Some((eth, _)) = head.split_first_chunk::<14>() else {
         return Err(DropReason::TooShort);
     };
@@ -110,11 +126,12 @@ pub fn extract(head: &[u8], size: usize, in_port: OfPort) -> Result<Extracted, D
     }
 
     let packet = head.get(l3..).unwrap_or_default();
+    out.key = SparseKey::new();
     let mut read = Reader {
-        key: SparseKey::new(),
+        key: &mut out.key,
         l4: 0,
     };
-    let key = &mut read.key;
+    let key = &mut *read.key;
     key.push(word::PORT, u64::from(in_port.0) << 32);
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = *eth;
     let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, 0, 0]);
@@ -145,14 +162,12 @@ pub fn extract(head: &[u8], size: usize, in_port: OfPort) -> Result<Extracted, D
         }
     }
     let l4 = if read.l4 == 0 { 0 } else { l3 + read.l4 };
-    Ok(Extracted {
-        key: read.key,
-        layout: Layout {
-            l3: l3 as u16,
-            l4: l4 as u16,
-            vlans,
-        },
-    })
+    out.layout = Layout {
+        l3: l3 as u16,
+        l4: l4 as u16,
+        vlans,
+    };
+    Ok(())
 }
 
 #[inline]
@@ -198,13 +213,13 @@ fn read_snap(head: &[u8], at: usize) -> (u16, usize) {
 }
 
 /// A key while its words are appended, from the network layer on.
-struct Reader {
-    key: SparseKey,
+struct Reader<'a> {
+    key: &'a mut SparseKey,
     /// Where the transport header begins, bytes after the network header's first; 0 when unread.
     l4: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     #[inline]
     fn ipv4(&mut self, packet: &[u8], size: usize) {
         let Some(header) = packet.first_chunk::<20>() else {

@@ -4,6 +4,8 @@
 //! number. The reader compares the entry itself, so a slot that points to a removed or reused
 //! entry is harmless and nothing has to be cleaned here.
 
+use vswitch_sys::memory::prefetch;
+
 /// Buckets: 65,536 slots, 512 KiB, what fits a core's second-level cache beside the entries.
 const BUCKETS: usize = 1 << 14;
 const WAYS: usize = 4;
@@ -24,6 +26,12 @@ impl Emc {
             buckets: vec![[EMPTY; WAYS]; BUCKETS].into_boxed_slice(),
             victim: 0,
         }
+    }
+
+    /// Says that this hash will be looked for soon.
+    #[inline]
+    pub(super) fn expect(&self, hash: u64) {
+        prefetch(&self.buckets[hash as usize % BUCKETS]);
     }
 
     /// The entry that a key with this hash led to.

@@ -6,6 +6,7 @@
 
 use hashbrown::HashTable;
 use vswitch_flow::{FlowMask, SparseKey, SparseMask};
+use vswitch_sys::memory::prefetch;
 
 use super::{Decision, Entry, EntryId};
 use crate::tick::Tick;
@@ -60,6 +61,14 @@ impl Megaflows {
             hand: 0,
             masks_max: MASKS_MAX,
             entries_max: ENTRIES_MAX,
+        }
+    }
+
+    /// Says that the entry at `index` will be looked at soon.
+    #[inline]
+    pub(super) fn expect(&self, index: u32) {
+        if let Some(entry) = self.entries.get(index as usize) {
+            prefetch(entry);
         }
     }
 

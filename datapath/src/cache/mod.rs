@@ -23,7 +23,9 @@ mod megaflow;
 use std::sync::Arc;
 
 use vswitch_flow::{FlowMask, SparseKey, SparseMask};
+use vswitch_sys::memory::prefetch;
 
+use crate::buffer::BATCH_LEN;
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry};
 use crate::pipeline::{DpAction, Rule, Translation};
@@ -127,10 +129,47 @@ impl Cache {
         }
     }
 
+    /// Finds the decisions for a batch of keys, at most [`BATCH_LEN`], among those of `epoch`.
+    ///
+    /// With many flows nothing of what a lookup reads is in a near cache. So the batch is gone
+    /// through once for each read that leads to the next, and the processor loads what all of its
+    /// packets need meanwhile.
+    #[inline]
+    pub fn lookup_batch<'a>(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = &'a SparseKey> + Clone,
+        epoch: u64,
+        found: &mut Vec<Option<EntryId>>,
+    ) {
+        let mut hashes = [0; BATCH_LEN];
+        for (hash, key) in hashes.iter_mut().zip(keys.clone()) {
+            *hash = key.hash(self.seed);
+            self.emc.expect(*hash);
+        }
+        for &hash in hashes.iter().take(keys.len()) {
+            if let Some(index) = self.emc.find(hash) {
+                self.megaflows.expect(index);
+            }
+        }
+        for (&hash, key) in hashes.iter().zip(keys) {
+            let id = self.lookup_hashed(key, hash, epoch);
+            if let Some(decision) = id.and_then(|id| self.decision(id))
+                && let Some(first) = decision.actions.first()
+            {
+                prefetch(first);
+            }
+            found.push(id);
+        }
+    }
+
     /// Finds the decision for `key` among those of `epoch`.
     #[inline]
     pub fn lookup(&mut self, key: &SparseKey, epoch: u64) -> Option<EntryId> {
-        let hash = key.hash(self.seed);
+        self.lookup_hashed(key, key.hash(self.seed), epoch)
+    }
+
+    #[inline]
+    fn lookup_hashed(&mut self, key: &SparseKey, hash: u64, epoch: u64) -> Option<EntryId> {
         if let Some(index) = self.emc.find(hash)
             && let Some(id) = self.megaflows.check(index, key)
         {
@@ -204,19 +243,19 @@ impl Cache {
         self.megaflows.entry(id)?.decision.as_ref()
     }
 
-    /// Counts a packet of an entry and keeps what it learned young.
+    /// Counts a packet of an entry, keeps what it learned young, and answers what to do with the
+    /// packet; `None` when the entry has been removed since.
     #[inline]
-    pub fn credit(&mut self, id: EntryId, bytes: u64, now: Tick) {
-        if let Some(entry) = self.megaflows.entry_mut(id) {
-            entry.packets += 1;
-            entry.bytes += bytes;
-            entry.used = now;
-            if let Some(decision) = &entry.decision {
-                for mac in &decision.touch {
-                    mac.touch(now);
-                }
-            }
+    pub fn credit(&mut self, id: EntryId, bytes: u64, now: Tick) -> Option<&Decision> {
+        let entry = self.megaflows.entry_mut(id)?;
+        let decision = entry.decision.as_ref()?;
+        entry.packets += 1;
+        entry.bytes += bytes;
+        entry.used = now;
+        for mac in &decision.touch {
+            mac.touch(now);
         }
+        Some(decision)
     }
 
     /// Tells all rules of the traffic that they have not been told of.

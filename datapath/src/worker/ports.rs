@@ -305,31 +305,40 @@ impl Ports {
         pool: &mut FramePool,
         drops: &mut Drops,
     ) {
-        match self.ways.get(port.0 as usize) {
-            Some(&Way::Slot(number)) => {
-                let slot = self.slots[number as usize]
-                    .as_mut()
-                    .expect("ways are found again when a slot is emptied");
-                if slot.out.is_empty() {
-                    self.dirty.push(number);
-                }
-                slot.out.push(packet);
+        if let Some(&Way::Slot(number)) = self.ways.get(port.0 as usize)
+            && let Some(Some(slot)) = self.slots.get_mut(number as usize)
+        {
+            if slot.out.is_empty() {
+                self.dirty.push(number);
             }
-            Some(&Way::Peer(worker)) => {
-                let sent = match self.peers.get(worker as usize) {
-                    Some(inbox) => inbox.push(port, packet),
-                    None => Err(packet),
-                };
-                match sent {
-                    Ok(()) => self.handed_over += 1,
-                    Err(packet) => {
-                        drops.count(DropReason::QueueFull);
-                        pool.drop_packet(packet);
-                    }
-                }
-            }
-            Some(Way::None) | None => {
-                drops.count(DropReason::PortDown);
+            slot.out.push(packet);
+        } else {
+            self.send_elsewhere(port, packet, pool, drops);
+        }
+    }
+
+    /// Sends a packet to a port that is not served here.
+    #[inline(never)]
+    fn send_elsewhere(
+        &mut self,
+        port: PortIndex,
+        packet: Packet,
+        pool: &mut FramePool,
+        drops: &mut Drops,
+    ) {
+        let Some(&Way::Peer(worker)) = self.ways.get(port.0 as usize) else {
+            drops.count(DropReason::PortDown);
+            pool.drop_packet(packet);
+            return;
+        };
+        let sent = match self.peers.get(worker as usize) {
+            Some(inbox) => inbox.push(port, packet),
+            None => Err(packet),
+        };
+        match sent {
+            Ok(()) => self.handed_over += 1,
+            Err(packet) => {
+                drops.count(DropReason::QueueFull);
                 pool.drop_packet(packet);
             }
         }

@@ -28,7 +28,7 @@ use crate::action;
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::cache::{Decision, EntryId};
 use crate::counters::DropReason;
-use crate::extract::{Extracted, extract};
+use crate::extract::{Extracted, extract_into};
 use crate::offload::fit::{Fit, fit};
 use crate::offload::too_big;
 use crate::pipeline::{DpAction, translate};
@@ -53,7 +53,8 @@ pub(super) const CACHE_IDLE_MS: u64 = 10_000;
 /// What a round works with, kept so that nothing is allocated.
 #[derive(Default)]
 pub(super) struct Scratch {
-    batch: Batch,
+    /// Boxed, because moving a batch is moving two kilobytes.
+    batch: Option<Box<Batch>>,
     keys: Vec<Extracted>,
     found: Vec<Option<EntryId>>,
     outputs: Vec<(PortIndex, Packet)>,
@@ -114,7 +115,7 @@ impl Worker {
     /// One batch from one queue, up to its outputs.
     fn serve(&mut self, number: u32, now: Instant, tick: Tick) -> usize {
         let begin = cycles();
-        let mut batch = std::mem::take(&mut self.scratch.batch);
+        let mut batch = self.scratch.batch.take().unwrap_or_default();
         if self.ports.rx(number, now, &mut self.pool, &mut batch) {
             self.ports.ready.push(number);
         }
@@ -131,7 +132,7 @@ impl Worker {
                 slot.cycles += cycles().wrapping_sub(begin);
             }
         }
-        self.scratch.batch = batch;
+        self.scratch.batch = Some(batch);
         len
     }
 
@@ -158,64 +159,51 @@ impl Worker {
         let epoch = self.tables.epoch;
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let mut found = std::mem::take(&mut self.scratch.found);
-        keys.clear();
+        keys.resize_with(BATCH_LEN, Extracted::default);
         found.clear();
 
-        let Self {
-            stats,
-            pool,
-            scratch,
-            ..
-        } = self;
-        let mut kept = Batch::new();
-        std::mem::swap(batch, &mut kept);
-        for packet in kept {
-            match extract(packet.head(), packet.len(), OfPort(packet.in_port.0)) {
-                Ok(extracted) => {
-                    keys.push(extracted);
-                    batch.push(packet);
-                }
+        let mut at = 0;
+        while let (Some(packet), Some(key)) = (batch.get(at), keys.get_mut(at)) {
+            match extract_into(packet.head(), packet.len(), OfPort(packet.in_port.0), key) {
+                Ok(()) => at += 1,
                 Err(reason) => {
-                    stats.drops.count(reason);
-                    pool.drop_packet(packet);
+                    self.stats.drops.count(reason);
+                    self.pool.drop_packet(batch.remove(at));
                 }
             }
         }
-        debug_assert!(scratch.outputs.is_empty());
+        let keys_len = batch.len();
+        debug_assert!(self.scratch.outputs.is_empty());
         let extracted = cycles();
-        stats.stage(Stage::Extract, extracted.wrapping_sub(begin), len);
+        self.stats.stage(Stage::Extract, extracted.wrapping_sub(begin), len);
 
         if self.cache_enabled {
-            found.extend(keys.iter().map(|x| self.cache.lookup(&x.key, epoch)));
+            let keys = keys.iter().take(keys_len).map(|x| &x.key);
+            self.cache.lookup_batch(keys, epoch, &mut found);
         } else {
-            found.resize(keys.len(), None);
+            found.resize(keys_len, None);
         }
         let looked_up = cycles();
         let spent = looked_up.wrapping_sub(extracted);
-        self.stats.stage(Stage::Cache, spent, keys.len());
+        self.stats.stage(Stage::Cache, spent, keys_len);
 
         let translated_before = self.stats.stages[Stage::Translate as usize].cycles;
         let mut misses = 0;
         for ((packet, extracted), found) in batch.drain(..).zip(&keys).zip(&found) {
             // A packet that was translated may have taught the FDB what later answers rest on.
-            let known = found.filter(|&id| match misses {
-                0 => self.cache.decision(id).is_some(),
-                _ => self.cache.still_decided(id, epoch),
-            });
+            let found = found.filter(|&id| misses == 0 || self.cache.still_decided(id, epoch));
+            let size = packet.len() as u64;
+            let known = found.and_then(|id| self.cache.credit(id, size, tick));
             match known {
-                Some(id) => {
-                    self.cache.credit(id, packet.len() as u64, tick);
-                    let decision = self.cache.decision(id).expect("it was just there");
-                    act(
-                        packet,
-                        extracted,
-                        decision,
-                        &mut self.ports,
-                        &mut self.pool,
-                        &mut self.stats,
-                        &mut self.scratch.outputs,
-                    );
-                }
+                Some(decision) => act(
+                    packet,
+                    extracted,
+                    decision,
+                    &mut self.ports,
+                    &mut self.pool,
+                    &mut self.stats,
+                    &mut self.scratch.outputs,
+                ),
                 None => {
                     misses += u32::from(self.miss(packet, extracted, tick));
                 }
@@ -223,7 +211,7 @@ impl Worker {
         }
         let translated = self.stats.stages[Stage::Translate as usize].cycles - translated_before;
         let spent = cycles().wrapping_sub(looked_up).saturating_sub(translated);
-        self.stats.stage(Stage::Act, spent, keys.len());
+        self.stats.stage(Stage::Act, spent, keys_len);
         self.scratch.keys = keys;
         self.scratch.found = found;
         misses
@@ -268,9 +256,6 @@ impl Worker {
             .stage(Stage::Translate, cycles().wrapping_sub(begin), 1);
 
         let size = packet.len() as u64;
-        if let Some(id) = id {
-            self.cache.credit(id, size, tick);
-        }
         let decision = match (&uncached, id) {
             (Some(decision), _) => {
                 for rule in &decision.rules {
@@ -281,7 +266,7 @@ impl Worker {
                 }
                 Some(decision)
             }
-            (None, Some(id)) => self.cache.decision(id),
+            (None, Some(id)) => self.cache.credit(id, size, tick),
             (None, None) => None,
         };
         let Some(decision) = decision else {

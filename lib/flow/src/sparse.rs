@@ -26,12 +26,27 @@ pub struct SparseMask {
     words: [u64; WORDS],
 }
 
-/// One step of the keyed hash: multiply to 128 bits and fold, so that every input bit reaches
-/// every output bit.
+/// Multiplies to 128 bits and folds, so that every input bit reaches every output bit.
 #[inline]
-fn mix(state: u64, word: u64) -> u64 {
-    let product = u128::from(state ^ word) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
+}
+
+/// The keyed hash of words in order: a sum of products of two words each, as in NH (RFC 4418 §5.2),
+/// because the products of one sum do not wait for each other. What keys a word depends on the
+/// seed and its place. A word that is not there counts as zero.
+#[inline]
+fn hash(seed: u64, start: u64, mut words: impl Iterator<Item = u64>) -> u64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut sum = start;
+    let mut place = seed | 1;
+    while let Some(a) = words.next() {
+        let b = words.next().unwrap_or(0);
+        place = place.wrapping_add(STEP);
+        sum = sum.wrapping_add(fold(a ^ place, b ^ seed.wrapping_sub(place)));
+    }
+    fold(sum ^ seed, STEP)
 }
 
 impl SparseKey {
@@ -50,8 +65,11 @@ impl SparseKey {
     #[inline]
     pub fn push(&mut self, index: usize, word: u64) {
         debug_assert!(index < WORDS && self.map >> index == 0, "words must ascend");
-        if word != 0 {
-            self.words[self.len() % WORDS] = word;
+        let len = self.len();
+        if word != 0
+            && let Some(slot) = self.words.get_mut(len)
+        {
+            *slot = word;
             self.map |= 1 << index;
         }
     }
@@ -76,37 +94,59 @@ impl SparseKey {
             return 0;
         }
         let at = (self.map & (bit - 1)).count_ones() as usize;
-        self.words[at % WORDS]
+        self.words.get(at).copied().unwrap_or(0)
     }
 
     /// A keyed hash over all words.
     #[inline]
     #[must_use]
     pub fn hash(&self, seed: u64) -> u64 {
-        let mut state = mix(seed, self.map);
-        for &word in &self.words[..self.len()] {
-            state = mix(state, word);
-        }
-        state
+        hash(seed, self.map, self.present().iter().copied())
     }
 
     /// A keyed hash over the bits of `mask`: equal for keys that agree under it.
     #[inline]
     #[must_use]
     pub fn hash_under(&self, mask: &SparseMask, seed: u64) -> u64 {
-        let mut state = seed;
-        for (index, bits) in mask.iter() {
-            state = mix(state, self.word(index) & bits);
-        }
-        state
+        let words = mask.iter().map(|(index, bits)| self.word(index) & bits);
+        hash(seed, 0, words)
     }
 
     /// Whether both keys agree on all bits of `mask`.
     #[inline]
     #[must_use]
     pub fn equal_under(&self, other: &Self, mask: &SparseMask) -> bool {
+        // Most often it is the very packet again, or one that has the same words.
+        if self.map == other.map {
+            let pairs = self.present().iter().zip(other.present());
+            let differs = pairs.map(|(a, b)| a ^ b);
+            return differs.fold(0, |all, bits| all | bits) == 0
+                || self.equal_where_present(other, mask);
+        }
         mask.iter()
             .all(|(index, bits)| (self.word(index) ^ other.word(index)) & bits == 0)
+    }
+
+    /// The words that are there.
+    #[inline]
+    fn present(&self) -> &[u64] {
+        self.words.get(..self.len()).unwrap_or_default()
+    }
+
+    /// [`Self::equal_under`] for keys that have the same words: what neither has is equal.
+    #[inline]
+    fn equal_where_present(&self, other: &Self, mask: &SparseMask) -> bool {
+        let mut map = self.map;
+        let mut differs = 0;
+        for (a, b) in self.present().iter().zip(other.present()) {
+            let bit = map & map.wrapping_neg();
+            map ^= bit;
+            if mask.map & bit != 0 {
+                let at = (mask.map & (bit - 1)).count_ones() as usize;
+                differs |= (a ^ b) & mask.words.get(at).copied().unwrap_or(0);
+            }
+        }
+        differs == 0
     }
 
     /// The dense form.
@@ -131,7 +171,7 @@ impl Default for SparseKey {
 impl PartialEq for SparseKey {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.map == other.map && self.words[..self.len()] == other.words[..self.len()]
+        self.map == other.map && self.present() == other.present()
     }
 }
 
