@@ -175,7 +175,8 @@ impl Worker {
         let keys_len = batch.len();
         debug_assert!(self.scratch.outputs.is_empty());
         let extracted = cycles();
-        self.stats.stage(Stage::Extract, extracted.wrapping_sub(begin), len);
+        self.stats
+            .stage(Stage::Extract, extracted.wrapping_sub(begin), len);
 
         if self.cache_enabled {
             let keys = keys.iter().take(keys_len).map(|x| &x.key);
