@@ -13,6 +13,7 @@ use vswitch_packet::build::Builder;
 use vswitch_sys::tap::{self, TapOffloads, TapSpec};
 use vswitch_tests::device;
 use vswitch_tests::netns::Namespace;
+use vswitch_tests::process::Switch;
 use vswitch_tests::topology::{Host, Kind, Topology};
 
 use crate::report::Measure;
@@ -75,11 +76,11 @@ pub(crate) fn all() -> Result<Vec<Contender>> {
     here.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
     let contender = |between, pair| Contender { between, pair };
     Ok(vec![
-        contender(Between::SwitchAfxdp, switch(Kind::Afxdp)?),
+        contender(Between::SwitchAfxdp, switch("sx", Kind::Afxdp)?),
         contender(Between::BareAfxdp, veths(&here, "xd", false)?),
         contender(Between::Bridge, veths(&here, "lb", true)?),
         contender(Between::Cable, cable("cx")?),
-        contender(Between::SwitchTap, switch(Kind::Tap)?),
+        contender(Between::SwitchTap, switch("st", Kind::Tap)?),
         contender(Between::BareTap, bare_tap()?),
         contender(Between::BridgeForTcp, veths(&here, "lt", true)?),
         contender(Between::CableForTcp, cable("ct")?),
@@ -168,148 +169,6 @@ fn mac(host: &Namespace) -> Result<[u8; 6]> {
         .map(|byte| u8::from_str_radix(byte, 16))
         .collect::<Result<_, _>>()?;
     bytes.try_into().ok().context("a MAC address has six bytes")
-}
-
-fn hosts(&self) -> &[Namespace; 2] {
-        &self.hosts
-    }
-
-    /// The second host's.
-    pub(crate) fn address(&self) -> IpAddr {
-        self.address
-    }
-}
-
-/// What is between the hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Between {
-    SwitchAfxdp,
-    BareAfxdp,
-    Bridge,
-    Cable,
-    SwitchTap,
-    BareTap,
-    BridgeForTcp,
-    CableForTcp,
-}
-
-/// One row of the table.
-#[derive(Debug)]
-pub(crate) struct Contender {
-    between: Between,
-    pair: Pair,
-}
-
-/// What runs during a contender's turn only, because it never sleeps.
-#[derive(Debug)]
-pub(crate) struct Running {
-    _forwarder: Option<BareForwarder>,
-}
-
-/// All contenders, those for frames first.
-pub(crate) fn all() -> Result<Vec<Contender>> {
-    let here = Namespace::here()?;
-    // Idle devices that announce themselves would not be idle.
-    here.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
-    let contender = |between, pair| Contender { between, pair };
-    Ok(vec![
-        contender(Between::SwitchAfxdp, switch(Kind::Afxdp)?),
-        contender(Between::BareAfxdp, veths(&here, "xd", false)?),
-        contender(Between::Bridge, veths(&here, "lb", true)?),
-        contender(Between::Cable, cable("cx")?),
-        contender(Between::SwitchTap, switch(Kind::Tap)?),
-        contender(Between::BareTap, bare_tap()?),
-        contender(Between::BridgeForTcp, veths(&here, "lt", true)?),
-        contender(Between::CableForTcp, cable("ct")?),
-    ])
-}
-
-impl Contender {
-    pub(crate) fn name(&self) -> &'static str {
-        match self.between {
-            Between::SwitchAfxdp => "vswitch, AF_XDP",
-            Between::BareAfxdp => "bare AF_XDP forwarder",
-            Between::Bridge | Between::BridgeForTcp => "Linux bridge",
-            Between::Cable | Between::CableForTcp => "veth cable",
-            Between::SwitchTap => "vswitch, TAP",
-            Between::BareTap => "bare TAP forwarder",
-        }
-    }
-
-    pub(crate) fn hosts(&self) -> &[Namespace; 2] {
-        &self.pair.hosts
-    }
-
-    pub(crate) fn address(&self) -> IpAddr {
-        self.pair.address
-    }
-
-    /// Whether frames of the XDP source are sent over it; else TCP.
-    pub(crate) fn has_xdp(&self) -> bool {
-        matches!(
-            self.between,
-            Between::SwitchAfxdp | Between::BareAfxdp | Between::Bridge | Between::Cable
-        )
-    }
-
-    /// Where round trips are noted; bridge and cable have theirs once.
-    pub(crate) fn latency_measures(&self) -> Option<[Measure; 2]> {
-        let measured = !matches!(self.between, Between::BridgeForTcp | Between::CableForTcp);
-        measured.then_some([Measure::P50, Measure::P99])
-    }
-
-    /// Starts what runs during a turn only.
-    pub(crate) fn start(&self) -> Result<Running> {
-        let mut forwarder = None;
-        if self.between == Between::BareAfxdp {
-            let here = Namespace::here()?;
-            forwarder = Some(BareForwarder::start(&here, ["xd0", "xd1"], SWITCH_CORE)?);
-        }
-        Ok(Running {
-            _forwarder: forwarder,
-        })
-    }
-
-    /// Frames of 60 bytes (64 with the checksum of a wire) that arrive in a second: the median of
-    /// parts of `time`.
-    pub(crate) fn frame_rate(
-        &self,
-        time: Duration,
-        parts: usize,
-        warm_up: Duration,
-    ) -> Result<f64> {
-        let [left, right] = &self.pair.hosts;
-        let mut frame = Builder::eth(mac(left)?, mac(right)?)
-            .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
-            .udp(1000, 2000)
-            .payload(&[0; 18])
-            .build();
-        // The source changes the port and not the checksum.
-        frame[40..42].fill(0);
-        let sink = Sink::attach(right, "eth0")?;
-        let source = Source::start(left, "eth0", frame, 1, SOURCE_CORE)?;
-        std::thread::sleep(warm_up);
-        let part = time / parts as u32;
-        let rates: Result<Vec<f64>> = (0..parts).map(|_| sink.rate(part)).collect();
-        source.stop()?;
-        Ok(Spread::of(&rates?).median)
-    }
-}
-
-/// The address of a host's device.
-fn mac(host: &Namespace) -> Result<[u8; 6]> {
-    let line = host.ip(&["-o", "link", "show", "eth0"])?;
-    let (_, rest) = line.split_once("link/ether ").context("no MAC address")?;
-    let text = rest.split_whitespace().next().context("no MAC address")?;
-    let bytes: Vec<u8> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect::<Result<_, _>>()?;
-    bytes.try_into().ok().context("a MAC address has six bytes")
-}
-
-fn cubic(namespace: &Namespace) -> Result<()> {
-    namespace.sysctl("net/ipv4/tcp_congestion_control", "cubic")
 }
 
 fn hosts(label: &str) -> Result<[Namespace; 2]> {
@@ -335,9 +194,14 @@ fn addressed(hosts: [Namespace; 2], forwarder: Option<Forwarder>) -> Result<Pair
     })
 }
 
+/// A switch of its own, whose bridge has this name.
+fn topology(bridge: &str) -> Result<Topology> {
+    Topology::with_bridge(Switch::start()?, bridge, MTU)
+}
+
 /// Two hosts on a switch of their own, which learns.
-fn switch(kind: Kind) -> Result<Pair> {
-    switch_with(Topology::new(MTU)?, kind)
+fn switch(bridge: &str, kind: Kind) -> Result<Pair> {
+    switch_with(topology(bridge)?, kind)
 }
 
 fn switch_with(topology: Topology, kind: Kind) -> Result<Pair> {
@@ -413,7 +277,7 @@ pub(crate) struct Idle {
 impl Idle {
     pub(crate) fn new(idle: usize) -> Result<Self> {
         Ok(Self {
-            without: switch(Kind::Tap)?,
+            without: switch("sa", Kind::Tap)?,
             with: switch_with(with_idle_ports("i", idle)?, Kind::Tap)?,
         })
     }
@@ -421,7 +285,7 @@ impl Idle {
 
 /// A switch with TAP ports that nobody uses, their devices here and up.
 fn with_idle_ports(prefix: &str, len: usize) -> Result<Topology> {
-    let topology = Topology::new(MTU)?;
+    let topology = topology(&format!("{prefix}br"))?;
     for number in 0..len {
         let name = format!("{prefix}{number}");
         topology

@@ -84,12 +84,16 @@ impl Topology {
 
     /// The same on a switch that runs already.
     pub fn on(switch: Switch, mtu: u32) -> Result<Self> {
-        let bridge = "br0".to_owned();
-        switch.vsctl(&["add-br", &bridge])?;
+        Self::with_bridge(switch, "br0", mtu)
+    }
+
+    /// The same with a name for the bridge, whose device must not meet another switch's.
+    pub fn with_bridge(switch: Switch, bridge: &str, mtu: u32) -> Result<Self> {
+        switch.vsctl(&["add-br", bridge])?;
         Ok(Self {
             switch,
             here: Namespace::here()?,
-            bridge,
+            bridge: bridge.to_owned(),
             mtu,
         })
     }
