@@ -87,6 +87,7 @@ const DOORS: &[(&str, &[&str], &str)] = &[
 
 /// Plain values that every room may name, though they are defined in one.
 const VALUES: &[&str] = &[
+    "buffer::BATCH_LEN",
     "port::PortIndex",
     "port::PortCounters",
     "pipeline::DpAction",
