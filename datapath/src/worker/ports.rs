@@ -126,6 +126,9 @@ pub(super) struct Slot {
     always: bool,
     /// Receive calls in a row that brought nothing.
     empty: u32,
+    /// The loop is told when packets come. Not so for a cheap queue that packets come from: being
+    /// told costs its sender a lock that it would share with us for every burst.
+    pub(super) watched: bool,
     /// Rounds for which the queue is passed over because its packets missed the cache too often.
     pub(super) penalty: u32,
     /// Cycles spent on its packets.
@@ -150,6 +153,9 @@ pub(super) struct Ports {
     pub(super) ready: Vec<u32>,
     /// Slots with packets to be sent.
     pub(super) dirty: Vec<u32>,
+    /// Slots that need not be watched any longer, and slots that have to be again.
+    pub(super) warm: Vec<u32>,
+    pub(super) cold: Vec<u32>,
     pub(super) inbox: Arc<Inbox>,
     peers: Vec<Arc<Inbox>>,
     pub(super) handed_over: u64,
@@ -163,6 +169,8 @@ impl Ports {
             ways: Vec::new(),
             ready: Vec::new(),
             dirty: Vec::new(),
+            warm: Vec::new(),
+            cold: Vec::new(),
             inbox,
             peers,
             handed_over: 0,
@@ -185,6 +193,7 @@ impl Ports {
             cheap,
             always,
             empty: 0,
+            watched: false,
             penalty: 0,
             cycles: 0,
         };
@@ -293,6 +302,11 @@ impl Ports {
             slot.empty = slot.empty.saturating_add(1);
         }
         slot.ready = more || slot.always || (slot.cheap && slot.empty < COLD_AFTER);
+        if slot.cheap && slot.watched && slot.empty == 0 {
+            self.warm.push(number);
+        } else if slot.cheap && !slot.watched && !slot.ready {
+            self.cold.push(number);
+        }
         slot.ready
     }
 
@@ -352,6 +366,16 @@ impl Ports {
             slot.io.set_mtu(mtu);
             slot.caps = slot.io.capabilities();
         }
+    }
+
+    /// Asks for all queues to be watched that are not: the worker is about to sleep.
+    pub(super) fn cool(&mut self) {
+        let slots = self.slots.iter().enumerate();
+        let unwatched = slots.filter(|(_, slot)| {
+            let slot = slot.as_ref();
+            slot.is_some_and(|slot| slot.cheap && !slot.watched)
+        });
+        self.cold.extend(unwatched.map(|(number, _)| number as u32));
     }
 
     /// Whether nothing keeps the worker from sleeping.

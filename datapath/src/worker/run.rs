@@ -10,7 +10,7 @@
     reason = "this loop and the control thread are where time enters the datapath"
 )]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -158,7 +158,9 @@ impl Loop {
             }
             let now = Instant::now();
             let tick = Tick(now.duration_since(self.started).as_millis() as u64);
-            if self.worker.round(now, tick) > 0 {
+            let moved = self.worker.round(now, tick);
+            self.rewatch();
+            if moved > 0 {
                 last_packet = now;
                 since_events += 1;
                 if since_events < EVENTS_EVERY {
@@ -176,6 +178,8 @@ impl Loop {
                 && self.commands.is_empty();
             if may_sleep {
                 self.worker.stats.sleeps += 1;
+                self.worker.ports.cool();
+                self.rewatch();
                 let timeout = self.sleep_limit();
                 self.events(&mut events, timeout);
                 self.worker.ports.inbox.end_sleep();
@@ -192,6 +196,44 @@ impl Loop {
             } else {
                 self.worker.ports.inbox.end_sleep();
                 self.events(&mut events, Some(Duration::ZERO));
+            }
+        }
+    }
+
+    /// Stops watching queues that packets come from, and watches those again from which none come.
+    /// Watching begins with an event when there are packets already, so none is overlooked.
+    fn rewatch(&mut self) {
+        while let Some(number) = self.worker.ports.warm.pop() {
+            self.watch(number, false);
+        }
+        while let Some(number) = self.worker.ports.cold.pop() {
+            self.watch(number, true);
+        }
+    }
+
+    /// Has the event queue announce packets of a queue, or not any longer.
+    fn watch(&mut self, number: u32, watched: bool) {
+        let Some(Some(slot)) = self.worker.ports.slots.get_mut(number as usize) else {
+            return;
+        };
+        if slot.watched == watched {
+            return;
+        }
+        let Readiness::Fd { fd, .. } = slot.io.readiness() else {
+            return;
+        };
+        let fd = fd.as_raw_fd();
+        let registry = self.poll.registry();
+        let done = if watched {
+            let token = Token(number as usize);
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
+        } else {
+            registry.deregister(&mut SourceFd(&fd))
+        };
+        match done {
+            Ok(()) => slot.watched = watched,
+            Err(error) => {
+                tracing::error!(%error, id = ?slot.id, "a port queue cannot be waited for")
             }
         }
     }
@@ -272,34 +314,15 @@ impl Loop {
     }
 
     fn add_queue(&mut self, id: QueueId, io: Box<dyn PortQueue>) {
-        let fd = match io.readiness() {
-            Readiness::Fd { fd, .. } => Some(fd.as_fd().as_raw_fd()),
-            Readiness::Always | Readiness::Never => None,
-        };
         let number = self.worker.add_queue(id, io);
-        if let Some(fd) = fd {
-            let token = Token(number as usize);
-            let registered =
-                self.poll
-                    .registry()
-                    .register(&mut SourceFd(&fd), token, Interest::READABLE);
-            if let Err(error) = registered {
-                tracing::error!(%error, ?id, "a port queue cannot be waited for");
-            }
-        }
+        self.watch(number, true);
     }
 
     fn remove_queue(&mut self, id: QueueId) {
-        let Some(slot) = self.worker.take_queue(id) else {
-            return;
-        };
-        if let Readiness::Fd { fd, .. } = slot.readiness() {
-            let fd = fd.as_raw_fd();
-            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd)) {
-                tracing::warn!(%error, ?id, "a port queue was not registered");
-            }
+        if let Some(number) = self.worker.ports.number_of(id) {
+            self.watch(number as u32, false);
         }
-        slot.close(&mut self.worker.pool);
+        self.worker.close_queue(id);
     }
 
     /// Cycles a second, measured since the loop began.
