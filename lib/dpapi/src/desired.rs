@@ -49,6 +49,21 @@ pub struct BridgeSpec {
     pub mac_aging_time: u32,
     /// Mirrors of the bridge.
     pub mirrors: Vec<MirrorSpec>,
+    /// Tables with a limit.
+    pub flow_limits: Vec<FlowLimit>,
+    /// Packets that no flow matches go to controllers, since one speaks OpenFlow 1.0, 1.1 or 1.2.
+    pub miss_to_controller: bool,
+}
+
+/// How many flows a table takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowLimit {
+    /// Which table.
+    pub table: u8,
+    /// Most flows.
+    pub len: u32,
+    /// A further flow takes the place of the least important one instead of being refused.
+    pub evict: bool,
 }
 
 /// A mirror: copies of selected packets, as in Open vSwitch's `Mirror` table.
@@ -136,6 +151,26 @@ pub struct PortSpec {
     pub mtu: u32,
     /// Whether the device's link is up as far as `vswitchd` sees.
     pub up: bool,
+    /// What an OpenFlow peer has forbidden it.
+    pub config: PortConfig,
+}
+
+/// What an OpenFlow peer has forbidden a port (`ofp_port_config`, OpenFlow 1.3.5 §7.2.1; the flood
+/// and STP bits are of 1.0).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortConfig {
+    /// Everything: the port is down.
+    pub down: bool,
+    /// Packets that come in are dropped.
+    pub no_recv: bool,
+    /// Spanning tree packets that come in are dropped.
+    pub no_recv_stp: bool,
+    /// `flood` leaves it out.
+    pub no_flood: bool,
+    /// Packets that go out are dropped.
+    pub no_fwd: bool,
+    /// Packets that come in and match nothing are not sent to a controller.
+    pub no_packet_in: bool,
 }
 
 /// How an AF_XDP port works.

@@ -1,9 +1,11 @@
 //! Requests and replies.
 
 use serde::{Deserialize, Serialize};
-use vswitch_flow::{FlowKey, FlowRule, Match, OfPort};
+use vswitch_flow::{Action, FlowKey, FlowRule, FlowSelect, Group, Match, Meter, OfPort};
 
+use crate::change::{Change, ChangeRefusal};
 use crate::desired::{Attachment, BridgeId, Desired, PortId};
+use crate::event::Event;
 
 /// What `vswitchd` asks. Each has the reply that is named with it, or [`Reply::Refused`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,25 +36,91 @@ pub enum Request {
         /// Which port.
         port: PortId,
     },
-    /// All flows of a bridge; flows that stay keep their counters. [`Reply::Done`].
-    SetFlows {
+    /// All flows, groups and meters of a bridge; what stays keeps its counters. [`Reply::Done`].
+    SetTables {
         /// Which bridge.
         bridge: BridgeId,
         /// The flows.
         flows: Vec<FlowRule>,
+        /// The groups.
+        groups: Vec<Group>,
+        /// The meters.
+        meters: Vec<Meter>,
     },
-    /// Changes to the flows of a bridge, all or none; [`Reply::Done`].
-    ModFlows {
+    /// Changes to the flows, groups and meters of a bridge, all or none; [`Reply::Done`] or
+    /// [`Reply::ChangeRefused`].
+    Change {
         /// Which bridge.
         bridge: BridgeId,
         /// In order.
-        changes: Vec<FlowChange>,
+        changes: Vec<Change>,
     },
-    /// Flows with counters; [`Reply::Flows`].
+    /// Flows with counters; [`Reply::Flows`] with at most `max` of them.
     Flows {
         /// Which bridge.
         bridge: BridgeId,
+        /// Which of its flows.
+        select: Box<FlowSelect>,
+        /// Most rows of the reply.
+        max: u32,
     },
+    /// More of the flows that this connection asked for last, as they were chosen then;
+    /// [`Reply::Flows`].
+    MoreFlows {
+        /// Most rows of the reply.
+        max: u32,
+    },
+    /// Sums over flows; [`Reply::Aggregate`].
+    Aggregate {
+        /// Which bridge.
+        bridge: BridgeId,
+        /// Which of its flows.
+        select: Box<FlowSelect>,
+    },
+    /// Tables that have or had a flow, with counters; [`Reply::Tables`].
+    Tables {
+        /// Which bridge.
+        bridge: BridgeId,
+    },
+    /// Groups with counters; [`Reply::Groups`].
+    Groups {
+        /// Which bridge.
+        bridge: BridgeId,
+        /// Only this one.
+        id: Option<u32>,
+    },
+    /// Meters with counters; [`Reply::Meters`].
+    Meters {
+        /// Which bridge.
+        bridge: BridgeId,
+        /// Only this one.
+        id: Option<u32>,
+    },
+    /// Does actions to a packet of the asker's; [`Reply::Done`] when they have been done.
+    PacketOut {
+        /// On which bridge.
+        bridge: BridgeId,
+        /// The port it is taken to have come by; [`OfPort::CONTROLLER`] or [`OfPort::ANY`] is none.
+        in_port: OfPort,
+        /// The frame.
+        packet: Vec<u8>,
+        /// What is done. [`OfPort::TABLE`] goes through the tables.
+        actions: Vec<Action>,
+    },
+    /// Lets a paused packet go on ([`crate::event::PacketIn::continuation`]); [`Reply::Done`].
+    Resume {
+        /// On which bridge.
+        bridge: BridgeId,
+        /// The frame, which may have been changed.
+        packet: Vec<u8>,
+        /// Fields that the pipeline had written, which may have been changed.
+        fields: Box<Match>,
+        /// As the event gave it.
+        continuation: Vec<u8>,
+    },
+    /// From now on this connection gets [`Reply::Event`]s and is asked nothing more;
+    /// [`Reply::Done`] first.
+    Events,
     /// Learned addresses; [`Reply::Fdb`].
     Fdb {
         /// Which bridge.
@@ -77,34 +145,16 @@ pub enum Request {
         bridge: BridgeId,
         /// The packet's fields; `in_port` is an OpenFlow number of the bridge.
         key: Box<FlowKey>,
+        /// The frame itself, where there is one.
+        packet: Option<Vec<u8>>,
+        /// With the effects that the packet would have: addresses and flows learned, packets sent to
+        /// controllers.
+        effects: bool,
     },
     /// Change how idle workers wait; [`Reply::Done`].
     SetPoll(PollMode),
     /// End the process and give everything back; [`Reply::Done`] comes before the end.
     Shutdown,
-}
-
-/// One change to a bridge's flows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FlowChange {
-    /// Adds a flow; one with the same table, priority and match is replaced.
-    Add(Box<FlowRule>),
-    /// Deletes all flows that the match covers.
-    Delete {
-        /// Only in this table.
-        table: Option<u8>,
-        /// What they match, or more closely.
-        matches: Box<Match>,
-    },
-    /// Deletes the one flow with exactly this match and priority.
-    DeleteStrict {
-        /// In this table.
-        table: u8,
-        /// Its priority.
-        priority: u16,
-        /// Its match.
-        matches: Box<Match>,
-    },
 }
 
 /// How a worker waits when no packet comes.
@@ -143,8 +193,35 @@ pub enum Reply {
     },
     /// A port's attachment; its descriptors are beside the message.
     Attachment(Attachment),
+    /// It is not done, and nothing has changed.
+    ChangeRefused {
+        /// The change that could not be made, by its place in the request.
+        at: u32,
+        /// Why not.
+        why: ChangeRefusal,
+    },
     /// Flows.
-    Flows(Vec<FlowStats>),
+    Flows {
+        /// Some of them.
+        rows: Vec<FlowStats>,
+        /// There are more to ask for.
+        more: bool,
+    },
+    /// Sums over flows.
+    Aggregate {
+        /// Packets that they decided.
+        packets: u64,
+        /// Bytes of them.
+        bytes: u64,
+        /// How many flows.
+        flows: u32,
+    },
+    /// Tables.
+    Tables(Vec<TableStats>),
+    /// Groups.
+    Groups(Vec<GroupStats>),
+    /// Meters.
+    Meters(Vec<MeterStats>),
     /// Learned addresses.
     Fdb(Vec<FdbRow>),
     /// Cached decisions.
@@ -157,6 +234,8 @@ pub enum Reply {
     Drops(Vec<DropRow>),
     /// A trace.
     Trace(TraceReport),
+    /// Something has happened.
+    Event(Box<Event>),
 }
 
 /// What a datapath holds.
@@ -185,6 +264,53 @@ pub struct FlowStats {
     pub age_ms: u64,
     /// Milliseconds since it was hit last; `None` when never.
     pub idle_ms: Option<u64>,
+}
+
+/// A table with its counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStats {
+    /// Its number.
+    pub table: u8,
+    /// Flows in it.
+    pub active: u32,
+    /// Packets looked up in it, cached answers included.
+    pub lookups: u64,
+    /// Packets for which a flow was found.
+    pub matched: u64,
+}
+
+/// A group with its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStats {
+    /// The group.
+    pub group: Group,
+    /// Flows and groups that name it.
+    pub references: u32,
+    /// Packets that it handled.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Milliseconds since it was added.
+    pub age_ms: u64,
+    /// Packets and bytes of each bucket.
+    pub buckets: Vec<(u64, u64)>,
+}
+
+/// A meter with its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterStats {
+    /// The meter.
+    pub meter: Meter,
+    /// Flows that name it.
+    pub flows: u32,
+    /// Packets that went into it.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Milliseconds since it was added.
+    pub age_ms: u64,
+    /// Packets and bytes of each band.
+    pub bands: Vec<(u64, u64)>,
 }
 
 /// A learned address.

@@ -34,6 +34,12 @@ pub enum Format {
     Frag,
     /// `syn|ack` or `+syn-ack`.
     TcpFlags,
+    /// `+new-est` or `new|trk`.
+    CtState,
+    /// `oam`, `+oam`.
+    TunFlags,
+    /// Kinds of IPv6 extension headers (OpenFlow 1.3.5 §7.2.3.8), `+dest-esp` or a number.
+    ExtHeaders,
 }
 
 /// What a packet must be for a field to be there (OpenFlow 1.3.5 §7.2.3.8).
@@ -69,14 +75,23 @@ pub enum Prerequisite {
     NdSolicit,
     /// Neighbour advertisement.
     NdAdvert,
+    /// A provider backbone service tag (`eth_type` 0x88e7).
+    Pbb,
+    /// Connection tracking has looked at the packet.
+    Ct,
+    /// The same, and the connection is one of IPv4.
+    Ct4,
+    /// The same, and the connection is one of IPv6.
+    Ct6,
 }
 
 /// A code of an OXM or NXM header: class and field number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Oxm {
-    /// `0x8000` is OpenFlow basic, `0x0000` and `0x0001` are Nicira's, `0xffff` is experimenter.
+    /// `0x8000` is OpenFlow basic, `0x8001` its packet registers, `0x0000` and `0x0001` are Nicira's,
+    /// `0xffff` is the experimenter class, here always that of the ONF (0x4f4e4600).
     pub class: u16,
-    /// The number in the class.
+    /// The number in the class; of 7 bits.
     pub field: u8,
 }
 
@@ -89,7 +104,8 @@ pub struct FieldInfo {
     pub name: &'static str,
     /// Other names that are understood.
     pub aliases: &'static [&'static str],
-    /// First word of the key that holds it.
+    /// First word of the key that holds it. Words from [`crate::PACKET_WORDS`] on are the pipeline's
+    /// own: they are zero when a packet comes in, whatever packet it is.
     pub word: u8,
     /// Bits between the word's lowest bit and the field's. 128-bit fields take two whole words.
     pub shift: u8,
@@ -172,9 +188,11 @@ fields! {
     #[doc = "OpenFlow number of the port the packet came in by."]
     InPort "in_port" ["in_port_oxm"] at 0:32 bits 32 whole rw Port None oxm [0x8000:0] nxm [0x0000:0];
     #[doc = "Number of a recirculation; 0 for a packet from a port."]
-    RecircId "recirc_id" [] at 0:0 bits 32 whole ro Hex None oxm [-] nxm [-];
-    #[doc = "The pipeline's 64 bits of metadata."]
-    Metadata "metadata" [] at 1:0 bits 64 mask rw Hex None oxm [0x8000:2] nxm [-];
+    RecircId "recirc_id" [] at 0:0 bits 32 whole ro Hex None oxm [-] nxm [0x0001:36];
+    #[doc = "Service identifier of a provider backbone tag (I-SID)."]
+    PbbIsid "pbb_isid" [] at 1:40 bits 24 mask rw Hex Pbb oxm [0x8000:37] nxm [-];
+    #[doc = "Which IPv6 extension headers there are, and whether their order is the recommended one."]
+    Ipv6ExtHeaders "ipv6_exthdr" [] at 1:24 bits 9 mask ro ExtHeaders Ipv6 oxm [0x8000:39] nxm [-];
     #[doc = "Ethernet destination."]
     EthDst "dl_dst" ["eth_dst"] at 2:16 bits 48 mask rw Mac None oxm [0x8000:3] nxm [0x0000:1];
     #[doc = "Ethernet type of what follows the VLAN tags; 0x05ff for 802.2 frames without one."]
@@ -226,7 +244,7 @@ fields! {
     #[doc = "TCP destination port."]
     TcpDst "tcp_dst" [] at 11:32 bits 16 mask rw Decimal Tcp oxm [0x8000:14] nxm [0x0000:10];
     #[doc = "TCP flags, 12 bits."]
-    TcpFlags "tcp_flags" [] at 11:16 bits 12 mask ro TcpFlags Tcp oxm [0x8000:42] nxm [0x0001:34];
+    TcpFlags "tcp_flags" [] at 11:16 bits 12 mask ro TcpFlags Tcp oxm [0xffff:42] nxm [0x0001:34];
     #[doc = "UDP source port."]
     UdpSrc "udp_src" [] at 11:48 bits 16 mask rw Decimal Udp oxm [0x8000:15] nxm [0x0000:11];
     #[doc = "UDP destination port."]
@@ -261,6 +279,118 @@ fields! {
     MplsBos "mpls_bos" [] at 16:40 bits 1 whole ro Decimal Mpls oxm [0x8000:36] nxm [-];
     #[doc = "TTL of the outermost MPLS entry."]
     MplsTtl "mpls_ttl" [] at 16:32 bits 8 whole rw Decimal Mpls oxm [-] nxm [0x0001:30];
+    #[doc = "The second MPLS entry, whole; 0 without one."]
+    MplsLse1 "mpls_lse1" [] at 16:0 bits 32 whole ro Hex Mpls oxm [-] nxm [-];
+    #[doc = "The third MPLS entry, whole; 0 without one."]
+    MplsLse2 "mpls_lse2" [] at 17:32 bits 32 whole ro Hex Mpls oxm [-] nxm [-];
+    #[doc = "Key of the tunnel by which the packet came, or will leave."]
+    TunId "tun_id" ["tunnel_id"] at 18:0 bits 64 mask rw Hex None oxm [0x8000:38] nxm [0x0001:16];
+    #[doc = "Outer IPv4 source of a tunnelled packet."]
+    TunSrc "tun_src" [] at 19:32 bits 32 mask rw Ipv4 None oxm [-] nxm [0x0001:31];
+    #[doc = "Outer IPv4 destination of a tunnelled packet."]
+    TunDst "tun_dst" [] at 19:0 bits 32 mask rw Ipv4 None oxm [-] nxm [0x0001:32];
+    #[doc = "Outer IPv6 source of a tunnelled packet."]
+    TunIpv6Src "tun_ipv6_src" [] at 20:0 bits 128 mask rw Ipv6 None oxm [-] nxm [0x0001:109];
+    #[doc = "Outer IPv6 destination of a tunnelled packet."]
+    TunIpv6Dst "tun_ipv6_dst" [] at 22:0 bits 128 mask rw Ipv6 None oxm [-] nxm [0x0001:110];
+    #[doc = "Flags of the tunnel header."]
+    TunFlags "tun_flags" [] at 24:48 bits 16 mask rw TunFlags None oxm [-] nxm [0x0001:104];
+    #[doc = "Outer TOS of a tunnelled packet."]
+    TunTos "tun_tos" [] at 24:40 bits 8 whole ro Decimal None oxm [-] nxm [-];
+    #[doc = "Outer TTL of a tunnelled packet."]
+    TunTtl "tun_ttl" [] at 24:32 bits 8 whole ro Decimal None oxm [-] nxm [-];
+    #[doc = "VXLAN group policy identifier."]
+    TunGbpId "tun_gbp_id" [] at 24:16 bits 16 mask rw Decimal None oxm [-] nxm [0x0001:38];
+    #[doc = "VXLAN group policy flags."]
+    TunGbpFlags "tun_gbp_flags" [] at 24:8 bits 8 mask rw Hex None oxm [-] nxm [0x0001:39];
+    #[doc = "State of the packet's connection."]
+    CtState "ct_state" [] at 25:32 bits 32 mask ro CtState None oxm [-] nxm [0x0001:105];
+    #[doc = "Zone in which the connection is tracked."]
+    CtZone "ct_zone" [] at 25:16 bits 16 whole ro Decimal None oxm [-] nxm [0x0001:106];
+    #[doc = "IP protocol of the connection's first packet."]
+    CtProto "ct_nw_proto" [] at 25:8 bits 8 whole ro Decimal Ct oxm [-] nxm [0x0001:119];
+    #[doc = "Mark of the connection."]
+    CtMark "ct_mark" [] at 26:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:107];
+    #[doc = "Source port of the connection's first packet."]
+    CtTpSrc "ct_tp_src" [] at 26:16 bits 16 mask ro Decimal Ct oxm [-] nxm [0x0001:124];
+    #[doc = "Destination port of the connection's first packet."]
+    CtTpDst "ct_tp_dst" [] at 26:0 bits 16 mask ro Decimal Ct oxm [-] nxm [0x0001:125];
+    #[doc = "Label of the connection."]
+    CtLabel "ct_label" [] at 27:0 bits 128 mask rw Hex None oxm [-] nxm [0x0001:108];
+    #[doc = "IPv4 source of the connection's first packet."]
+    CtIpv4Src "ct_nw_src" [] at 29:32 bits 32 mask ro Ipv4 Ct4 oxm [-] nxm [0x0001:120];
+    #[doc = "IPv4 destination of the connection's first packet."]
+    CtIpv4Dst "ct_nw_dst" [] at 29:0 bits 32 mask ro Ipv4 Ct4 oxm [-] nxm [0x0001:121];
+    #[doc = "IPv6 source of the connection's first packet."]
+    CtIpv6Src "ct_ipv6_src" [] at 29:0 bits 128 mask ro Ipv6 Ct6 oxm [-] nxm [0x0001:122];
+    #[doc = "IPv6 destination of the connection's first packet."]
+    CtIpv6Dst "ct_ipv6_dst" [] at 31:0 bits 128 mask ro Ipv6 Ct6 oxm [-] nxm [0x0001:123];
+    #[doc = "The pipeline's 64 bits of metadata."]
+    Metadata "metadata" [] at 33:0 bits 64 mask rw Hex None oxm [0x8000:2] nxm [-];
+    #[doc = "Register 0."]
+    Reg0 "reg0" [] at 34:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:0];
+    #[doc = "Register 1."]
+    Reg1 "reg1" [] at 34:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:1];
+    #[doc = "Register 2."]
+    Reg2 "reg2" [] at 35:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:2];
+    #[doc = "Register 3."]
+    Reg3 "reg3" [] at 35:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:3];
+    #[doc = "Register 4."]
+    Reg4 "reg4" [] at 36:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:4];
+    #[doc = "Register 5."]
+    Reg5 "reg5" [] at 36:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:5];
+    #[doc = "Register 6."]
+    Reg6 "reg6" [] at 37:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:6];
+    #[doc = "Register 7."]
+    Reg7 "reg7" [] at 37:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:7];
+    #[doc = "Register 8."]
+    Reg8 "reg8" [] at 38:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:8];
+    #[doc = "Register 9."]
+    Reg9 "reg9" [] at 38:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:9];
+    #[doc = "Register 10."]
+    Reg10 "reg10" [] at 39:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:10];
+    #[doc = "Register 11."]
+    Reg11 "reg11" [] at 39:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:11];
+    #[doc = "Register 12."]
+    Reg12 "reg12" [] at 40:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:12];
+    #[doc = "Register 13."]
+    Reg13 "reg13" [] at 40:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:13];
+    #[doc = "Register 14."]
+    Reg14 "reg14" [] at 41:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:14];
+    #[doc = "Register 15."]
+    Reg15 "reg15" [] at 41:0 bits 32 mask rw Hex None oxm [-] nxm [0x0001:15];
+    #[doc = "Registers 0 (high) and 1 as one."]
+    Xreg0 "xreg0" [] at 34:0 bits 64 mask rw Hex None oxm [0x8001:0] nxm [-];
+    #[doc = "Registers 2 (high) and 3 as one."]
+    Xreg1 "xreg1" [] at 35:0 bits 64 mask rw Hex None oxm [0x8001:1] nxm [-];
+    #[doc = "Registers 4 (high) and 5 as one."]
+    Xreg2 "xreg2" [] at 36:0 bits 64 mask rw Hex None oxm [0x8001:2] nxm [-];
+    #[doc = "Registers 6 (high) and 7 as one."]
+    Xreg3 "xreg3" [] at 37:0 bits 64 mask rw Hex None oxm [0x8001:3] nxm [-];
+    #[doc = "Registers 8 (high) and 9 as one."]
+    Xreg4 "xreg4" [] at 38:0 bits 64 mask rw Hex None oxm [0x8001:4] nxm [-];
+    #[doc = "Registers 10 (high) and 11 as one."]
+    Xreg5 "xreg5" [] at 39:0 bits 64 mask rw Hex None oxm [0x8001:5] nxm [-];
+    #[doc = "Registers 12 (high) and 13 as one."]
+    Xreg6 "xreg6" [] at 40:0 bits 64 mask rw Hex None oxm [0x8001:6] nxm [-];
+    #[doc = "Registers 14 (high) and 15 as one."]
+    Xreg7 "xreg7" [] at 41:0 bits 64 mask rw Hex None oxm [0x8001:7] nxm [-];
+    #[doc = "Registers 0 (highest) to 3 as one."]
+    Xxreg0 "xxreg0" [] at 34:0 bits 128 mask rw Hex None oxm [-] nxm [0x0001:111];
+    #[doc = "Registers 4 (highest) to 7 as one."]
+    Xxreg1 "xxreg1" [] at 36:0 bits 128 mask rw Hex None oxm [-] nxm [0x0001:112];
+    #[doc = "Registers 8 (highest) to 11 as one."]
+    Xxreg2 "xxreg2" [] at 38:0 bits 128 mask rw Hex None oxm [-] nxm [0x0001:113];
+    #[doc = "Registers 12 (highest) to 15 as one."]
+    Xxreg3 "xxreg3" [] at 40:0 bits 128 mask rw Hex None oxm [-] nxm [0x0001:114];
+    #[doc = "The host's mark of the packet."]
+    PktMark "pkt_mark" [] at 42:32 bits 32 mask rw Hex None oxm [-] nxm [0x0001:33];
+    #[doc = "The conjunction that came true."]
+    ConjId "conj_id" [] at 42:0 bits 32 whole ro Decimal None oxm [-] nxm [0x0001:37];
+    #[doc = "Where the action set would send the packet."]
+    ActsetOutput "actset_output" [] at 43:32 bits 32 whole ro Port None oxm [0xffff:43] nxm [-];
+    #[doc = "Hash that selects among a group's buckets."]
+    DpHash "dp_hash" [] at 43:0 bits 32 mask ro Hex None oxm [-] nxm [0x0001:35];
 }
 
 impl Field {
@@ -316,6 +446,8 @@ mod number {
     pub(super) const IP_SCTP: u128 = 132;
     pub(super) const ND_SOLICIT: u128 = 135;
     pub(super) const ND_ADVERT: u128 = 136;
+    pub(super) const ETH_PBB: u128 = 0x88e7;
+    pub(super) const CT_TRACKED: u128 = 0x20;
 }
 
 impl Prerequisite {
@@ -323,13 +455,15 @@ impl Prerequisite {
     /// so they belong into a cached answer's mask (decision 11).
     #[must_use]
     pub fn fields(self) -> &'static [Field] {
-        use Field::{EthType, Icmp6Type, IpProto, VlanTci};
+        use Field::{CtState, EthType, Icmp6Type, IpProto, VlanTci};
         match self {
             Self::None => &[],
             Self::Vlan => &[VlanTci],
-            Self::Mpls | Self::Arp | Self::Ipv4 | Self::Ipv6 | Self::Ip => &[EthType],
+            Self::Mpls | Self::Arp | Self::Ipv4 | Self::Ipv6 | Self::Ip | Self::Pbb => &[EthType],
             Self::Tcp | Self::Udp | Self::Sctp | Self::Icmp4 | Self::Icmp6 => &[EthType, IpProto],
             Self::Nd | Self::NdSolicit | Self::NdAdvert => &[EthType, IpProto, Icmp6Type],
+            Self::Ct => &[CtState],
+            Self::Ct4 | Self::Ct6 => &[EthType, CtState],
         }
     }
 
@@ -342,6 +476,7 @@ impl Prerequisite {
         let v6 = eth == number::ETH_IPV6;
         let icmp6 = v6 && proto == number::IP_ICMPV6;
         let icmp6_type = key.field(Field::Icmp6Type);
+        let tracked = key.field(Field::CtState) & number::CT_TRACKED != 0;
         match self {
             Self::None => true,
             Self::Vlan => key.field(Field::VlanTci) & 0x1000 != 0,
@@ -358,6 +493,10 @@ impl Prerequisite {
             Self::Nd => icmp6 && matches!(icmp6_type, number::ND_SOLICIT | number::ND_ADVERT),
             Self::NdSolicit => icmp6 && icmp6_type == number::ND_SOLICIT,
             Self::NdAdvert => icmp6 && icmp6_type == number::ND_ADVERT,
+            Self::Pbb => eth == number::ETH_PBB,
+            Self::Ct => tracked,
+            Self::Ct4 => tracked && v4,
+            Self::Ct6 => tracked && v6,
         }
     }
 }

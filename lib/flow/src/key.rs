@@ -8,24 +8,29 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::field::Field;
 
-/// Words of a key. The sparse form keeps one bit per word in a `u64`.
-pub const WORDS: usize = 18;
+/// Words of a key.
+pub const WORDS: usize = 44;
 
-const _: () = assert!(WORDS <= 64, "the sparse key's map has 64 bits");
+/// The first words of a key hold what is known of a packet when it comes in. The others hold what
+/// only the pipeline writes (metadata, registers): they begin as zero, so no cached decision
+/// depends on them and the sparse form is without them.
+pub const PACKET_WORDS: usize = 33;
+
+const _: () = assert!(WORDS <= 64, "maps of words have 64 bits");
 
 /// The values of all fields.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     /// The words, laid out as the field table says.
     pub words: [u64; WORDS],
 }
 
 /// One bit for every bit of a key: set where it matters.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlowMask {
     /// The words, laid out as the field table says.
     pub words: [u64; WORDS],
@@ -132,6 +137,59 @@ impl FlowMask {
         self.words.iter().all(|&w| w == 0)
     }
 }
+
+/// Words as they are sent: a map of those that are not zero, and these in ascending order.
+fn serialize<S: Serializer>(words: &[u64; WORDS], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = 0_u64;
+    let mut present = Vec::new();
+    for (index, &word) in words.iter().enumerate() {
+        if word != 0 {
+            map |= 1 << index;
+            present.push(word);
+        }
+    }
+    (map, present).serialize(serializer)
+}
+
+fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; WORDS], D::Error> {
+    let (mut map, present) = <(u64, Vec<u64>)>::deserialize(deserializer)?;
+    if map >> WORDS != 0 || map.count_ones() as usize != present.len() {
+        return Err(de::Error::custom("the map of a key's words is wrong"));
+    }
+    let mut words = [0; WORDS];
+    for word in present {
+        if let Some(slot) = words.get_mut(map.trailing_zeros() as usize) {
+            *slot = word;
+        }
+        map &= map.wrapping_sub(1);
+    }
+    Ok(words)
+}
+
+macro_rules! words {
+    ($name:ident) => {
+        impl Default for $name {
+            fn default() -> Self {
+                Self { words: [0; WORDS] }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serialize(&self.words, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserialize(deserializer).map(|words| Self { words })
+            }
+        }
+    };
+}
+
+words!(FlowKey);
+words!(FlowMask);
 
 /// Prints the fields that are not zero; a debugging aid, not the flow text.
 fn debug(words: &[u64; WORDS], name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {

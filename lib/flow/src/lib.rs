@@ -1,4 +1,5 @@
-//! The switch's language: fields, keys, masks, matches and actions, and their text.
+//! The switch's language: fields, keys, masks, matches, actions, flows, groups and meters, and
+//! their text.
 //!
 //! Everything that two programs must agree on when they speak of flows is here and is stated once:
 //! [`field`] holds the one table from which widths, positions, masks, prerequisites, wire codes and
@@ -8,13 +9,19 @@
 
 pub mod action;
 pub mod field;
+pub mod group;
 pub mod key;
 pub mod matches;
+pub mod meter;
+pub mod rule;
 pub mod sparse;
 pub mod text;
 
-pub use action::{Action, OfPort};
+pub use action::{Action, Instructions, OfPort, Subfield};
 pub use field::{Field, FieldInfo};
-pub use key::{FlowKey, FlowMask, WORDS};
-pub use matches::{FlowRule, Match};
+pub use group::{Bucket, Group, GroupKind, GroupMod};
+pub use key::{FlowKey, FlowMask, PACKET_WORDS, WORDS};
+pub use matches::Match;
+pub use meter::{Band, BandKind, Meter, MeterMod};
+pub use rule::{FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect};
 pub use sparse::{SparseKey, SparseMask};

@@ -1,6 +1,7 @@
 //! Sparse keys and masks: only the words that are not zero, as the flow caches store them.
 //!
-//! A TCP/IPv4 packet fills 6 of the key's words, so a sparse key hashes and compares in a few
+//! Only the [`PACKET_WORDS`] that describe a packet as it comes in are here; the pipeline's own are
+//! zero then. A TCP/IPv4 packet fills 6 of the key's words, so a sparse key hashes and compares in a few
 //! instructions. A map has one bit for each word present; words follow in ascending order.
 //!
 //! Law: a sparse key holds no zero words except where its builder was told to keep them, and two
@@ -10,20 +11,20 @@
 
 use std::fmt;
 
-use crate::key::{FlowKey, FlowMask, WORDS};
+use crate::key::{FlowKey, FlowMask, PACKET_WORDS};
 
 /// A flow key without its zero words.
 #[derive(Clone, Copy)]
 pub struct SparseKey {
     map: u64,
-    words: [u64; WORDS],
+    words: [u64; PACKET_WORDS],
 }
 
 /// A mask without its zero words.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SparseMask {
     map: u64,
-    words: [u64; WORDS],
+    words: [u64; PACKET_WORDS],
 }
 
 /// Multiplies to 128 bits and folds, so that every input bit reaches every output bit.
@@ -56,7 +57,7 @@ impl SparseKey {
     pub fn new() -> Self {
         Self {
             map: 0,
-            words: [0; WORDS],
+            words: [0; PACKET_WORDS],
         }
     }
 
@@ -64,7 +65,10 @@ impl SparseKey {
     /// ascending order.
     #[inline]
     pub fn push(&mut self, index: usize, word: u64) {
-        debug_assert!(index < WORDS && self.map >> index == 0, "words must ascend");
+        debug_assert!(
+            index < PACKET_WORDS && self.map >> index == 0,
+            "words must ascend"
+        );
         let len = self.len();
         if word != 0
             && let Some(slot) = self.words.get_mut(len)
@@ -180,7 +184,7 @@ impl Eq for SparseKey {}
 impl From<&FlowKey> for SparseKey {
     fn from(key: &FlowKey) -> Self {
         let mut sparse = Self::new();
-        for (index, &word) in key.words.iter().enumerate() {
+        for (index, &word) in key.words.iter().enumerate().take(PACKET_WORDS) {
             sparse.push(index, word);
         }
         sparse
@@ -222,10 +226,10 @@ impl From<&FlowMask> for SparseMask {
     fn from(mask: &FlowMask) -> Self {
         let mut sparse = Self {
             map: 0,
-            words: [0; WORDS],
+            words: [0; PACKET_WORDS],
         };
         let mut len = 0;
-        for (index, &word) in mask.words.iter().enumerate() {
+        for (index, &word) in mask.words.iter().enumerate().take(PACKET_WORDS) {
             if word != 0 {
                 sparse.words[len] = word;
                 sparse.map |= 1 << index;
@@ -245,11 +249,18 @@ impl fmt::Debug for SparseMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::WORDS;
     use proptest::prelude::*;
 
     fn words() -> impl Strategy<Value = [u64; WORDS]> {
-        // Half of the words zero, as in a real key.
-        prop::array::uniform18(prop_oneof![Just(0_u64), any::<u64>()])
+        // Half of the words zero, as in a real key; those of the pipeline always.
+        prop::collection::vec(prop_oneof![Just(0_u64), any::<u64>()], PACKET_WORDS).prop_map(
+            |packet| {
+                let mut words = [0; WORDS];
+                words[..PACKET_WORDS].copy_from_slice(&packet);
+                words
+            },
+        )
     }
 
     proptest! {
@@ -260,7 +271,7 @@ mod tests {
             prop_assert_eq!(sa.to_dense(), a);
             prop_assert_eq!(sa == sb, a == b);
             prop_assert_eq!(sa.hash(7), SparseKey::from(&a).hash(7));
-            for i in 0..WORDS {
+            for i in 0..PACKET_WORDS {
                 prop_assert_eq!(sa.word(i), a.words[i]);
             }
         }

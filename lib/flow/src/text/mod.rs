@@ -25,7 +25,6 @@ mod tests;
 use thiserror::Error;
 
 use crate::action::OfPort;
-use crate::matches::FlowRule;
 
 pub use datapath::DatapathFlow;
 pub use parse::{parse_actions, parse_flow, parse_match};
@@ -38,25 +37,6 @@ pub type PortNames<'a> = &'a dyn Fn(&str) -> Option<OfPort>;
 #[must_use]
 pub fn no_names(_: &str) -> Option<OfPort> {
     None
-}
-
-/// A flow as text gives it: the rule and what is said about its life.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FlowText {
-    /// Table, priority, cookie, match and actions.
-    pub rule: FlowRule,
-    /// Seconds without a packet after which the flow goes; 0 is never.
-    pub idle_timeout: u16,
-    /// Seconds after which the flow goes; 0 is never.
-    pub hard_timeout: u16,
-    /// Flows of lower importance go first when a table is full (OpenFlow 1.4).
-    pub importance: u16,
-    /// The controller wants to hear when the flow goes.
-    pub send_flow_rem: bool,
-    /// Refuse the flow where it overlaps one of the same priority.
-    pub check_overlap: bool,
-    /// Begin the counters again when the flow replaces one.
-    pub reset_counts: bool,
 }
 
 /// The priority of a flow that names none (`OFP_DEFAULT_PRIORITY`).

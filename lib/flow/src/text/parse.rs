@@ -4,13 +4,17 @@
 //! `nw_src` in an ARP packet) is read last, when the rest of the match has said which packet it is.
 
 use super::value::{self, Bad};
-use super::{DEFAULT_PRIORITY, FlowText, ParseError, PortNames, Problem};
+use super::{DEFAULT_PRIORITY, ParseError, PortNames, Problem};
 use crate::action::{Action, OfPort};
 use crate::field::{Field, Prerequisite};
 use crate::matches::Match;
+use crate::rule::{FlowFlags, FlowRule};
 
 /// `vlan_tci` of a packet with a tag has this bit set.
 const TAGGED: u128 = 0x1000;
+
+/// `ct_state` of a packet that connection tracking has seen has this bit set.
+const TRACKED: u128 = 0x20;
 
 /// Names of packets: the keyword, its Ethernet type and, where it has one, its protocol. The first
 /// of several names for the same packet is printed.
@@ -111,7 +115,7 @@ pub fn parse_actions(text: &str, names: PortNames<'_>) -> Result<Vec<Action>, Pa
 ///
 /// # Errors
 /// Where the text is wrong, and what is allowed there.
-pub fn parse_flow(text: &str, names: PortNames<'_>) -> Result<FlowText, ParseError> {
+pub fn parse_flow(text: &str, names: PortNames<'_>) -> Result<FlowRule, ParseError> {
     let token = Token { at: 0, text };
     let Some(at) = actions_at(text) else {
         return token.fail(Problem::NoActions);
@@ -125,16 +129,18 @@ pub fn parse_flow(text: &str, names: PortNames<'_>) -> Result<FlowText, ParseErr
         at: after,
         text: text.get(after..).unwrap_or_default(),
     };
-    let mut flow = FlowText::default();
-    flow.rule.priority = DEFAULT_PRIORITY;
+    let mut flow = FlowRule {
+        priority: DEFAULT_PRIORITY,
+        ..FlowRule::default()
+    };
     let mut fields = Vec::new();
     for piece in before.pieces() {
         if !read_keyword(piece, &mut flow)? {
             fields.push(piece);
         }
     }
-    flow.rule.matches = read_match(fields, names)?;
-    flow.rule.actions = read_actions(actions, Some(&flow.rule.matches), names)?;
+    flow.matches = read_match(fields, names)?;
+    flow.instructions = read_actions(actions, Some(&flow.matches), names)?.into();
     Ok(flow)
 }
 
@@ -149,15 +155,15 @@ fn actions_at(text: &str) -> Option<usize> {
 }
 
 /// Takes what belongs to the flow and not to its match. False when the piece is something else.
-fn read_keyword(piece: Token<'_>, flow: &mut FlowText) -> Result<bool, ParseError> {
+fn read_keyword(piece: Token<'_>, flow: &mut FlowRule) -> Result<bool, ParseError> {
     let (name, value) = piece.split(&['=']);
     match name.text {
-        "send_flow_rem" => flow.send_flow_rem = true,
-        "check_overlap" => flow.check_overlap = true,
-        "reset_counts" => flow.reset_counts = true,
-        "table" => flow.rule.table = number_of(piece, value, 0xfe)? as u8,
-        "priority" => flow.rule.priority = number_of(piece, value, 0xffff)? as u16,
-        "cookie" => flow.rule.cookie = number_of(piece, value, u64::MAX.into())? as u64,
+        "send_flow_rem" => flow.flags = flow.flags.with(FlowFlags::SEND_FLOW_REM),
+        "check_overlap" => flow.flags = flow.flags.with(FlowFlags::CHECK_OVERLAP),
+        "reset_counts" => flow.flags = flow.flags.with(FlowFlags::RESET_COUNTS),
+        "table" => flow.table = number_of(piece, value, 0xfe)? as u8,
+        "priority" => flow.priority = number_of(piece, value, 0xffff)? as u16,
+        "cookie" => flow.cookie = number_of(piece, value, u64::MAX.into())? as u64,
         "idle_timeout" => flow.idle_timeout = number_of(piece, value, 0xffff)? as u16,
         "hard_timeout" => flow.hard_timeout = number_of(piece, value, 0xffff)? as u16,
         "importance" => flow.importance = number_of(piece, value, 0xffff)? as u16,
@@ -370,7 +376,7 @@ fn add(
             name: piece.split(&['=']).0.text.to_owned(),
         });
     }
-    *found = found.with_masked(field, value, mask);
+    *found = found.clone().with_masked(field, value, mask);
     Ok(())
 }
 
@@ -381,10 +387,11 @@ pub(super) fn promised(field: Field, found: &Match) -> bool {
         let bits = found.mask().field(*field);
         match field {
             Field::VlanTci => bits & TAGGED != 0,
+            Field::CtState => bits & TRACKED != 0,
             field => bits == field.info().max(),
         }
     };
-    prerequisite.holds(found.key()) && prerequisite.fields().iter().all(said)
+    prerequisite.holds(&found.key()) && prerequisite.fields().iter().all(said)
 }
 
 fn require(piece: Token<'_>, field: Field, found: &Match) -> Result<(), ParseError> {
@@ -415,6 +422,10 @@ const fn needs(prerequisite: Prerequisite) -> &'static str {
         Prerequisite::Nd => "icmp6 with icmp_type=135 or icmp_type=136",
         Prerequisite::NdSolicit => "icmp6 with icmp_type=135",
         Prerequisite::NdAdvert => "icmp6 with icmp_type=136",
+        Prerequisite::Pbb => "dl_type=0x88e7",
+        Prerequisite::Ct => "ct_state=+trk",
+        Prerequisite::Ct4 => "ip and ct_state=+trk",
+        Prerequisite::Ct6 => "ipv6 and ct_state=+trk",
     }
 }
 

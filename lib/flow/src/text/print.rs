@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::DEFAULT_PRIORITY;
-use super::FlowText;
 use super::parse::{PACKETS, promised};
 use super::value;
 use crate::action::{Action, OfPort};
 use crate::field::Field;
 use crate::key::FlowMask;
-use crate::matches::{FlowRule, Match};
+use crate::matches::Match;
+use crate::rule::{FlowFlags, FlowRule};
 
 /// The order of fields in a match, and the name of each where it is not the table's.
 const ORDER: [(Field, &str); 40] = [
@@ -87,7 +87,7 @@ impl fmt::Display for Match {
 
 fn print_match(found: &Match, list: &mut List<'_, '_>) -> fmt::Result {
     // What is printed is taken out here; what is left has no name that the match promises.
-    let mut left = *found.mask();
+    let mut left = found.mask();
     if let Some((name, protocol)) = packet(found) {
         list.next()?.write_str(name)?;
         left.set(Field::EthType, 0);
@@ -194,6 +194,8 @@ impl fmt::Display for Action {
             }
             Self::PushVlan(tpid) => write!(f, "push_vlan:0x{tpid:04x}"),
             Self::PopVlan => f.write_str("pop_vlan"),
+            // Said in full by the grammar of actions.
+            ref other => write!(f, "{other:?}"),
         }
     }
 }
@@ -238,22 +240,13 @@ fn print_body(rule: &FlowRule, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     print_match(&rule.matches, &mut list)?;
     let space = if list.first { "" } else { " " };
-    write!(f, "{space}actions={}", Actions(&rule.actions))
+    write!(f, "{space}actions={}", Actions(&rule.instructions.apply))
 }
 
 impl fmt::Display for FlowRule {
     /// As `dump-flows --no-stats` shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cookie={:#x}, table={}, ", self.cookie, self.table)?;
-        print_body(self, f)
-    }
-}
-
-impl fmt::Display for FlowText {
-    /// As `dump-flows --no-stats` shows it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = &self.rule;
-        write!(f, "cookie={:#x}, table={}, ", rule.cookie, rule.table)?;
         for (name, value) in [
             ("idle_timeout", self.idle_timeout),
             ("hard_timeout", self.hard_timeout),
@@ -263,15 +256,15 @@ impl fmt::Display for FlowText {
                 write!(f, "{name}={value}, ")?;
             }
         }
-        for (name, set) in [
-            ("send_flow_rem", self.send_flow_rem),
-            ("check_overlap", self.check_overlap),
-            ("reset_counts", self.reset_counts),
+        for (name, flag) in [
+            ("send_flow_rem", FlowFlags::SEND_FLOW_REM),
+            ("check_overlap", FlowFlags::CHECK_OVERLAP),
+            ("reset_counts", FlowFlags::RESET_COUNTS),
         ] {
-            if set {
+            if self.flags.has(flag) {
                 write!(f, "{name} ")?;
             }
         }
-        print_body(rule, f)
+        print_body(self, f)
     }
 }

@@ -5,8 +5,9 @@ use crate::action::Action;
 use crate::field::Field;
 use crate::key::{FlowKey, FlowMask};
 use crate::matches::Match;
+use crate::rule::{FlowFlags, FlowRule};
 
-fn flow(text: &str) -> FlowText {
+fn flow(text: &str) -> FlowRule {
     parse_flow(text, &no_names).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
@@ -159,31 +160,28 @@ fn what_belongs_to_the_flow_is_kept_and_its_past_is_passed_over() {
                 hard_timeout=20, importance=7, send_flow_rem check_overlap reset_counts \
                 idle_age=1, priority=7,sctp,tp_dst=7 actions=NORMAL";
     let read = flow(text);
-    assert_eq!(
-        (read.rule.cookie, read.rule.table, read.rule.priority),
-        (5, 3, 7)
-    );
+    assert_eq!((read.cookie, read.table, read.priority), (5, 3, 7));
     assert_eq!(
         (read.idle_timeout, read.hard_timeout, read.importance),
         (10, 20, 7)
     );
-    assert!(read.send_flow_rem && read.check_overlap && read.reset_counts);
+    assert!(read.flags.has(FlowFlags(0b111)));
     assert_eq!(flow(&read.to_string()), read);
-    assert_eq!(flow("actions=drop").rule.priority, DEFAULT_PRIORITY);
+    assert_eq!(flow("actions=drop").priority, DEFAULT_PRIORITY);
 }
 
 #[test]
 fn fields_come_in_any_order() {
     let text = "tp_dst=80,nw_src=10.0.0.1,nw_proto=6,dl_type=0x800,actions=drop";
     assert_eq!(
-        flow(text).rule.matches,
-        flow("tcp,nw_src=10.0.0.1,tp_dst=80 actions=").rule.matches
+        flow(text).matches,
+        flow("tcp,nw_src=10.0.0.1,tp_dst=80 actions=").matches
     );
 }
 
 #[test]
 fn a_tag_is_pushed_before_it_is_written_unless_the_match_has_one() {
-    let actions = |text: &str| flow(text).rule.actions;
+    let actions = |text: &str| flow(text).instructions.apply;
     let set = Action::SetField {
         field: Field::VlanVid,
         value: 0x1005,
@@ -204,8 +202,9 @@ fn a_tag_is_pushed_before_it_is_written_unless_the_match_has_one() {
 fn ports_have_names_where_the_caller_knows_them() {
     let names = |name: &str| (name == "web0").then_some(OfPort(12));
     let read = parse_flow("in_port=web0,actions=output:web0,web0", &names).unwrap();
-    assert_eq!(read.rule.matches.key().field(Field::InPort), 12);
-    assert_eq!(read.rule.actions, [Action::Output(OfPort(12)); 2]);
+    assert_eq!(read.matches.key().field(Field::InPort), 12);
+    let out = Action::Output(OfPort(12));
+    assert_eq!(*read.instructions.apply, [out.clone(), out]);
     assert!(parse_flow("in_port=web1,actions=drop", &names).is_err());
 }
 

@@ -9,8 +9,25 @@ use crate::field::{FieldInfo, Format};
 
 /// TCP flags by bit, lowest first (RFC 9293 §3.1, and NS of RFC 3540).
 const TCP_FLAGS: [&str; 9] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns"];
-/// All bits of `tcp_flags`.
-const TCP_FLAGS_MASK: u128 = 0xfff;
+/// Bits of `ct_state`, lowest first (`ovs-fields(7)`).
+const CT_STATES: [&str; 8] = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
+/// Bits of `tun_flags` that have a name, lowest first; the empty ones have none.
+const TUN_FLAGS: [&str; 4] = ["", "", "", "oam"];
+/// Bits of `ipv6_exthdr`, lowest first (`ofp_ipv6exthdr_flags`, OpenFlow 1.3.5 §7.2.3.8).
+const EXT_HEADERS: [&str; 9] = [
+    "nonext", "esp", "auth", "dest", "frag", "router", "hop", "unrep", "unseq",
+];
+
+/// The names of a field's bits, if it is one of flags.
+fn flag_names(format: Format) -> Option<&'static [&'static str]> {
+    match format {
+        Format::TcpFlags => Some(&TCP_FLAGS),
+        Format::CtState => Some(&CT_STATES),
+        Format::TunFlags => Some(&TUN_FLAGS),
+        Format::ExtHeaders => Some(&EXT_HEADERS),
+        _ => None,
+    }
+}
 
 /// Names of fragment kinds with the value and mask they stand for.
 const FRAGS: [(&str, u128, u128); 5] = [
@@ -85,21 +102,23 @@ pub(super) fn print_port(port: OfPort, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     }
 }
 
-fn tcp_flags(text: &str) -> Option<(u128, u128)> {
+/// Reads `syn|ack` or `+syn-ack` with the names of the field's bits.
+fn flags(row: &FieldInfo, names: &[&str], text: &str) -> Option<(u128, u128)> {
     let flag = |name: &str| -> Option<u128> {
-        if let Some(bit) = TCP_FLAGS.iter().position(|flag| *flag == name) {
+        let named = |flag: &&str| !flag.is_empty() && *flag == name;
+        if let Some(bit) = names.iter().position(named) {
             return Some(1 << bit);
         }
         let hex = name.strip_prefix('[')?.strip_suffix(']')?;
         let bits = u128::from_str_radix(hex, 16).ok()?;
-        (bits != 0 && bits & !TCP_FLAGS_MASK == 0).then_some(bits)
+        (bits != 0 && bits & !row.max() == 0).then_some(bits)
     };
     if !text.starts_with(['+', '-']) {
         let mut value = 0;
         for name in text.split('|') {
             value |= flag(name)?;
         }
-        return Some((value, TCP_FLAGS_MASK));
+        return Some((value, row.max()));
     }
     let (mut value, mut mask) = (0, 0);
     let mut rest = text;
@@ -120,13 +139,19 @@ fn tcp_flags(text: &str) -> Option<(u128, u128)> {
     Some((value, mask))
 }
 
-fn print_tcp_flags(value: u128, mask: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let name = |bit: usize, f: &mut fmt::Formatter<'_>| match TCP_FLAGS.get(bit) {
-        Some(name) => f.write_str(name),
-        None => write!(f, "[{:x}]", 1 << bit),
+fn print_flags(
+    row: &FieldInfo,
+    names: &[&str],
+    value: u128,
+    mask: u128,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let name = |bit: usize, f: &mut fmt::Formatter<'_>| match names.get(bit) {
+        Some(name) if !name.is_empty() => f.write_str(name),
+        _ => write!(f, "[{:x}]", 1_u128 << bit),
     };
-    let bits = |of: u128| (0..12).filter(move |bit| of >> bit & 1 == 1);
-    if mask != TCP_FLAGS_MASK {
+    let bits = |of: u128| (0..usize::from(row.bits)).filter(move |bit| of >> bit & 1 == 1);
+    if mask != row.max() {
         for bit in bits(mask) {
             f.write_str(if value >> bit & 1 == 1 { "+" } else { "-" })?;
             name(bit, f)?;
@@ -155,6 +180,13 @@ pub(super) fn allowed(row: &FieldInfo) -> String {
         Format::Port => "a port number, LOCAL, or a port's name".to_owned(),
         Format::Frag => "no, yes, first, later or not_later".to_owned(),
         Format::TcpFlags => "flags such as syn|ack, or +syn-ack, or a number".to_owned(),
+        Format::CtState | Format::TunFlags | Format::ExtHeaders => {
+            let names = flag_names(row.format).unwrap_or_default();
+            let names: Vec<_> = names.iter().filter(|name| !name.is_empty()).collect();
+            let names = names.iter().map(|name| **name).collect::<Vec<_>>();
+            let first = names.first().copied().unwrap_or_default();
+            format!("flags such as +{first}, of {}", names.join(", "))
+        }
     };
     let mask = match row.format {
         _ if !row.maskable => "",
@@ -188,8 +220,8 @@ pub(super) fn parse(
     text: &str,
     names: PortNames<'_>,
 ) -> Result<(u128, u128), Bad> {
-    if row.format == Format::TcpFlags
-        && let Some(flags) = tcp_flags(text)
+    if let Some(names) = flag_names(row.format)
+        && let Some(flags) = flags(row, names, text)
     {
         return Ok(flags);
     }
@@ -204,7 +236,13 @@ pub(super) fn parse(
     };
     let one = |text: &str| -> Option<u128> {
         let value = match row.format {
-            Format::Decimal | Format::Hex | Format::Frag | Format::TcpFlags => number(text)?,
+            Format::Decimal
+            | Format::Hex
+            | Format::Frag
+            | Format::TcpFlags
+            | Format::CtState
+            | Format::TunFlags
+            | Format::ExtHeaders => number(text)?,
             Format::Mac => mac(text)?,
             Format::Ipv4 => u128::from(u32::from(text.parse::<Ipv4Addr>().ok()?)),
             Format::Ipv6 => u128::from(text.parse::<Ipv6Addr>().ok()?),
@@ -249,8 +287,10 @@ pub(super) fn print(
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     let whole = mask == row.max();
+    if let Some(names) = flag_names(row.format) {
+        return print_flags(row, names, value, mask, f);
+    }
     match row.format {
-        Format::TcpFlags => return print_tcp_flags(value, mask, f),
         Format::Frag => {
             let kind = (value & mask, mask);
             return match FRAGS.iter().find(|(_, v, m)| (*v, *m) == kind) {
@@ -266,7 +306,7 @@ pub(super) fn print(
         Format::Decimal | Format::Hex | Format::Port => {
             return write!(f, "{value:#x}/{mask:#x}");
         }
-        Format::Mac | Format::Ipv4 | Format::Ipv6 => address(row, value, f)?,
+        _ => address(row, value, f)?,
     }
     if whole {
         return Ok(());
