@@ -66,7 +66,7 @@ impl Kind {
         let rule = |priority, matches, to| FlowRule {
             priority,
             matches,
-            actions: vec![Action::Output(to)],
+            instructions: vec![Action::Output(to)].into(),
             ..FlowRule::default()
         };
         let from = Match::any().with(Field::InPort, u128::from(FROM.0));
@@ -82,6 +82,7 @@ impl Kind {
                 let mut rules: Vec<_> = (1..10_u16)
                     .map(|i| {
                         let mut matches = udp
+                            .clone()
                             .with(Field::Ipv4Src, 0x0a00_0001)
                             .with(Field::Ipv4Dst, 0x0aff_ffff)
                             .with(Field::UdpDst, u128::from(i));

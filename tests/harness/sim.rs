@@ -20,8 +20,9 @@ use vswitch_datapath::port::memory::{MemoryQueue, MemoryWire, WirePacket};
 use vswitch_datapath::port::{PortCounters, PortIndex};
 use vswitch_datapath::tick::Tick;
 use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
-use vswitch_dpapi::message::FlowChange;
-use vswitch_dpapi::{BridgeId, BridgeSpec, Desired, PortId, PortKind, PortSpec, VlanSpec};
+use vswitch_dpapi::{
+    BridgeId, BridgeSpec, Change, Desired, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
+};
 use vswitch_flow::{Action, FlowRule, Match, OfPort};
 use vswitch_sys::memory::Frame;
 
@@ -60,6 +61,8 @@ pub fn bridge(id: u32) -> BridgeSpec {
         mac_table_size: 8192,
         mac_aging_time: 300,
         mirrors: Vec::new(),
+        flow_limits: Vec::new(),
+        miss_to_controller: false,
     }
 }
 
@@ -75,6 +78,7 @@ pub fn port(id: u32, bridge: u32) -> PortSpec {
         vlan: VlanSpec::default(),
         mtu: 1500,
         up: true,
+        config: PortConfig::default(),
     }
 }
 
@@ -83,7 +87,7 @@ pub fn port(id: u32, bridge: u32) -> PortSpec {
 pub fn normal() -> FlowRule {
     FlowRule {
         matches: Match::any(),
-        actions: vec![Action::Output(OfPort::NORMAL)],
+        instructions: vec![Action::Output(OfPort::NORMAL)].into(),
         ..FlowRule::default()
     }
 }
@@ -220,7 +224,7 @@ impl Sim {
     }
 
     /// Changes the flows of a bridge.
-    pub fn mod_flows(&mut self, bridge: u32, changes: Vec<FlowChange>) {
+    pub fn mod_flows(&mut self, bridge: u32, changes: Vec<Change>) {
         let epoch = self.tables.epoch + 1;
         let tables = self
             .tables

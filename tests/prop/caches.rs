@@ -10,9 +10,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use vswitch_datapath::tick::Tick;
-use vswitch_dpapi::message::FlowChange;
 use vswitch_dpapi::{BridgeId, Desired, MirrorSpec, VlanSpec};
-use vswitch_flow::{FlowRule, Match};
+use vswitch_flow::{FlowCommand, FlowMod, FlowRule, Match};
 use vswitch_tests::sim::{PLAIN, Sim, frames};
 
 use super::switch::{bridge_id, desired, device, flow, flows, frame, sent};
@@ -85,12 +84,10 @@ fn apply(sim: &mut Sim, step: &Step) {
         }
         Step::SetFlows(bridge, flows) => sim.set_flows(bridge.0, flows),
         Step::AddFlow(bridge, flow) => {
-            sim.mod_flows(bridge.0, vec![FlowChange::Add(Box::new(flow))]);
+            sim.mod_flows(bridge.0, vec![FlowMod::new(FlowCommand::Add, flow).into()]);
         }
         Step::DeleteFlows(bridge, matches) => {
-            let matches = Box::new(matches);
-            let table = None;
-            sim.mod_flows(bridge.0, vec![FlowChange::Delete { table, matches }]);
+            sim.mod_flows(bridge.0, vec![FlowMod::delete(None, matches).into()]);
         }
         Step::SetVlan(port, vlan) => {
             let mut desired = sim.desired().clone();

@@ -12,7 +12,9 @@ use vswitch_datapath::offload::{Checksum, Offload};
 use vswitch_datapath::pipeline::{Tables, translate};
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::tick::Tick;
-use vswitch_dpapi::{BridgeId, BridgeSpec, Desired, PortId, PortKind, PortSpec, VlanSpec};
+use vswitch_dpapi::{
+    BridgeId, BridgeSpec, Desired, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
+};
 use vswitch_flow::{Action, Field, FlowKey, FlowRule, OfPort};
 use vswitch_packet::build::Builder;
 use vswitch_packet::checksum::Sum;
@@ -139,7 +141,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 /// The actions' meaning on a key, spelled out. `None` when the key would not show all of it.
-fn apply(key: &mut FlowKey, action: Action) -> Option<()> {
+fn apply(key: &mut FlowKey, action: &Action) -> Option<()> {
     let tags = |key: &FlowKey| {
         let outer = (key.field(Field::VlanTpid), key.field(Field::VlanTci));
         let inner = (
@@ -166,7 +168,7 @@ fn apply(key: &mut FlowKey, action: Action) -> Option<()> {
                 return None;
             }
             let tci = if outer.1 == 0 { 0x1000 } else { outer.1 };
-            put(key, ((tpid.into(), tci), outer));
+            put(key, (((*tpid).into(), tci), outer));
         }
         // With a code, the message is not one of neighbour discovery any more.
         Action::SetField {
@@ -176,10 +178,11 @@ fn apply(key: &mut FlowKey, action: Action) -> Option<()> {
             return None;
         }
         Action::SetField { field, value, mask } => {
+            let (field, value) = (*field, *value);
             let mask = if field == Field::IpTos {
                 mask & 0xfc
             } else {
-                mask
+                *mask
             };
             if field.info().prerequisite.holds(key) {
                 key.set(field, key.field(field) & !mask | value & mask);
@@ -191,6 +194,7 @@ fn apply(key: &mut FlowKey, action: Action) -> Option<()> {
                 put(key, ((0x8100, outer.1), inner));
             }
         }
+        _ => return None,
     }
     Some(())
 }
@@ -206,6 +210,7 @@ fn tables(actions: Vec<Action>) -> Tables {
         vlan: VlanSpec::default(),
         mtu: 1500,
         up: true,
+        config: PortConfig::default(),
     };
     let desired = Desired {
         bridges: vec![BridgeSpec {
@@ -214,11 +219,13 @@ fn tables(actions: Vec<Action>) -> Tables {
             mac_table_size: 10,
             mac_aging_time: 300,
             mirrors: vec![],
+            flow_limits: vec![],
+            miss_to_controller: false,
         }],
         ports: vec![port(1), port(2)],
     };
     let flow = FlowRule {
-        actions,
+        instructions: actions.into(),
         ..FlowRule::default()
     };
     Tables::build(&desired, None, 1, 7)
@@ -320,7 +327,7 @@ proptest! {
         let mut key = read.key.to_dense();
         let mut wanted = Vec::new();
         for action in &actions {
-            if apply(&mut key, *action).is_none() {
+            if apply(&mut key, action).is_none() {
                 return Ok(());
             }
             if matches!(action, Action::Output(_)) {

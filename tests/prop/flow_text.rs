@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use vswitch_datapath::extract::extract;
-use vswitch_flow::text::{Actions, FlowText, no_names, parse_actions, parse_flow, parse_match};
-use vswitch_flow::{Action, Field, FlowKey, FlowRule, Match, OfPort};
+use vswitch_flow::text::{Actions, no_names, parse_actions, parse_flow, parse_match};
+use vswitch_flow::{Action, Field, FlowFlags, FlowKey, FlowRule, Match, OfPort};
 use vswitch_packet::EtherType;
 use vswitch_packet::build::Builder;
 
@@ -76,7 +76,7 @@ prop_compose! {
         }
         for (field, (picked, value, mask)) in Field::all().zip(picks) {
             let fixed = fixed.iter().any(|(other, value)| *other == field && value.is_some());
-            let holds = field.info().prerequisite.holds(found.key());
+            let holds = field.info().prerequisite.holds(&found.key());
             if !picked || fixed || !holds || PARTS.contains(&field) {
                 continue;
             }
@@ -145,16 +145,18 @@ prop_compose! {
         priority in any::<u16>(),
         cookie in any::<u64>(),
         timeouts in any::<[u16; 3]>(),
-        flags in any::<[bool; 3]>(),
-    ) -> FlowText {
-        FlowText {
-            rule: FlowRule { table, priority, cookie, matches, actions },
+        flags in any::<u16>(),
+    ) -> FlowRule {
+        FlowRule {
+            table,
+            priority,
+            cookie,
+            matches,
+            instructions: actions.into(),
             idle_timeout: timeouts[0],
             hard_timeout: timeouts[1],
             importance: timeouts[2],
-            send_flow_rem: flags[0],
-            check_overlap: flags[1],
-            reset_counts: flags[2],
+            flags: FlowFlags(flags & 7),
         }
     }
 }
@@ -225,8 +227,8 @@ proptest! {
         }
         let text = exact.to_string();
         let read = parse_match(&text, &no_names);
-        prop_assert_eq!(read, Ok(exact), "{}", text);
-        prop_assert_eq!(exact.key(), &key, "{}", text);
+        prop_assert_eq!(read, Ok(exact.clone()), "{}", text);
+        prop_assert_eq!(exact.key(), key, "{}", text);
     }
 
     /// Text made of words that mean something is where parsers err.

@@ -86,7 +86,7 @@ pub(super) fn flow() -> impl Strategy<Value = FlowRule> {
     (matches(), 0..4_u16, actions).prop_map(|(matches, priority, actions)| FlowRule {
         priority,
         matches,
-        actions,
+        instructions: actions.into(),
         ..FlowRule::default()
     })
 }

@@ -9,9 +9,10 @@ use vswitch_datapath::pipeline::{Tables, Translation, translate};
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::tick::Tick;
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, MirrorSpec, PortId, PortKind, PortSpec, VlanMode, VlanSpec,
+    BridgeId, BridgeSpec, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
+    VlanSpec,
 };
-use vswitch_flow::{Action, Field, FlowKey, FlowRule, Match, OfPort, WORDS};
+use vswitch_flow::{Action, Field, FlowKey, FlowRule, Match, OfPort, PACKET_WORDS, WORDS};
 
 /// Fields that flows match and packets vary in, each with few values so that they meet.
 const FIELDS: [(Field, &[u128]); 14] = [
@@ -105,7 +106,7 @@ fn flow() -> impl Strategy<Value = FlowRule> {
         |(matches, priority, actions)| FlowRule {
             priority,
             matches,
-            actions,
+            instructions: actions.into(),
             ..FlowRule::default()
         },
     )
@@ -159,6 +160,8 @@ fn tables() -> impl Strategy<Value = Tables> {
                 mac_table_size: 100,
                 mac_aging_time: 300,
                 mirrors,
+                flow_limits: Vec::new(),
+                miss_to_controller: false,
             };
             let ports = vlans.into_iter().zip(1..).map(|(vlan, id)| PortSpec {
                 id: PortId(id),
@@ -177,6 +180,7 @@ fn tables() -> impl Strategy<Value = Tables> {
                 vlan,
                 mtu: 1500,
                 up: true,
+                config: PortConfig::default(),
             });
             let desired = Desired {
                 bridges: vec![bridge(0, mirrors), bridge(1, vec![])],
@@ -214,21 +218,21 @@ proptest! {
         tables in tables(),
         key in key(),
         port in 1..5_u32,
-        noise in prop::array::uniform18(any::<u64>()),
+        noise in prop::collection::vec(any::<u64>(), PACKET_WORDS),
         other in key(),
     ) {
         let port = PortIndex(port);
         let answer = translate(&tables, &key, port, None);
         prop_assert!(answer.drop.is_some() == answer.actions.is_empty());
-        let agree = |with: &[u64; WORDS]| {
+        let agree = |with: &[u64]| {
             let mut words = [0; WORDS];
-            for (at, word) in words.iter_mut().enumerate() {
+            for (at, word) in words.iter_mut().enumerate().take(PACKET_WORDS) {
                 let mask = answer.mask.words[at];
                 *word = key.words[at] & mask | with[at] & !mask;
             }
             FlowKey { words }
         };
-        for bit in 0..WORDS * 64 {
+        for bit in 0..PACKET_WORDS * 64 {
             let mut flipped = key.words;
             flipped[bit / 64] ^= 1 << (bit % 64);
             let flipped = agree(&flipped);
@@ -237,7 +241,7 @@ proptest! {
                 assert_same(&answer, &again, &format!("bit {} of word {}", bit % 64, bit / 64))?;
             }
         }
-        for (with, what) in [(&noise, "noise"), (&other.words, "another packet")] {
+        for (with, what) in [(&noise[..], "noise"), (&other.words[..], "another packet")] {
             assert_same(&answer, &translate(&tables, &agree(with), port, None), what)?;
         }
     }

@@ -68,13 +68,13 @@ fn a_loop_of_patches_ends_with_a_counted_drop() {
     let mut sim = Sim::new(desired, 1, frames(), |_| PLAIN);
     let flood = FlowRule {
         matches: Match::any(),
-        actions: vec![Action::Output(OfPort::FLOOD)],
+        instructions: vec![Action::Output(OfPort::FLOOD)].into(),
         ..FlowRule::default()
     };
     // Only one way round, so that the number of copies stays small.
     let round = FlowRule {
-        actions: vec![Action::Output(OfPort(2))],
-        ..flood
+        instructions: vec![Action::Output(OfPort(2))].into(),
+        ..flood.clone()
     };
     sim.set_flows(1, vec![round]);
     sim.set_flows(2, vec![flood]);

@@ -18,7 +18,7 @@ fn to(port: u32, matches: Match) -> FlowRule {
     FlowRule {
         priority: 10,
         matches,
-        actions: vec![Action::Output(OfPort(port))],
+        instructions: vec![Action::Output(OfPort(port))].into(),
         ..FlowRule::default()
     }
 }

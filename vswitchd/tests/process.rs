@@ -107,14 +107,15 @@ fn answer(held: &mut Held, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<O
                 why: "not attached".into(),
             },
         },
-        Request::SetFlows { bridge, flows } => {
+        Request::SetTables { bridge, flows, .. } => {
             held.flows.insert(bridge.0, flows);
             Reply::Done
         }
-        Request::Flows { bridge } => {
+        Request::Flows { bridge, .. } => {
             let flows = held.flows.get(&bridge.0).cloned().unwrap_or_default();
-            Reply::Flows(
-                flows
+            Reply::Flows {
+                more: false,
+                rows: flows
                     .into_iter()
                     .map(|flow| vswitch_dpapi::message::FlowStats {
                         flow,
@@ -124,7 +125,7 @@ fn answer(held: &mut Held, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<O
                         idle_ms: None,
                     })
                     .collect(),
-            )
+            }
         }
         Request::Ports => Reply::Ports(
             held.ports

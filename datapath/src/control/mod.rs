@@ -94,6 +94,9 @@ pub enum Refusal {
         /// The asker's.
         theirs: u32,
     },
+    /// A request that this version does not know what to do with.
+    #[error("the datapath does not offer that")]
+    Unknown,
     /// An unknown port.
     #[error("the datapath has no port number {}", .0.0)]
     Port(PortId),
@@ -217,19 +220,19 @@ impl Control {
                 Reply::Done
             }
             Request::Export { port } => return self.export(port),
-            Request::SetFlows { bridge, flows } => {
+            Request::SetTables { bridge, flows, .. } => {
                 let epoch = self.next_epoch();
                 let tables = self.tables.set_flows(bridge, flows, epoch, self.now())?;
                 self.publish(tables)?;
                 Reply::Done
             }
-            Request::ModFlows { bridge, changes } => {
+            Request::Change { bridge, changes } => {
                 let epoch = self.next_epoch();
                 let tables = self.tables.mod_flows(bridge, changes, epoch, self.now())?;
                 self.publish(tables)?;
                 Reply::Done
             }
-            Request::Flows { bridge } => self.flows(bridge)?,
+            Request::Flows { bridge, select, .. } => self.flows(bridge, &select)?,
             Request::Fdb { bridge } => self.fdb(bridge)?,
             Request::FlushFdb { bridge } => {
                 let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
@@ -240,13 +243,21 @@ impl Control {
             Request::Ports => self.ports()?,
             Request::Workers => self.worker_stats()?,
             Request::Drops => self.drops()?,
-            Request::Trace { bridge, key } => self.trace(bridge, &key)?,
+            Request::Trace { bridge, key, .. } => self.trace(bridge, &key)?,
             Request::SetPoll(poll) => {
                 self.poll = poll;
                 let wait = wait_policy(poll, self.config.sleep_after);
                 self.ask_all(|done| Command::SetWait(wait, done))?;
                 Reply::Done
             }
+            Request::MoreFlows { .. }
+            | Request::Aggregate { .. }
+            | Request::Tables { .. }
+            | Request::Groups { .. }
+            | Request::Meters { .. }
+            | Request::PacketOut { .. }
+            | Request::Resume { .. }
+            | Request::Events => return Err(Refusal::Unknown),
             Request::Shutdown => {
                 self.stop();
                 Reply::Done

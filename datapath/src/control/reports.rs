@@ -5,7 +5,7 @@ use vswitch_dpapi::message::{
     TraceReport, WorkerStats,
 };
 use vswitch_dpapi::{BridgeId, PortId};
-use vswitch_flow::{Field, FlowKey, OfPort};
+use vswitch_flow::{Field, FlowKey, FlowSelect, OfPort};
 
 use super::{Control, Refusal};
 use crate::counters::{DropReason, Drops};
@@ -13,11 +13,12 @@ use crate::pipeline;
 use crate::worker::{Command, Snapshot, Stage};
 
 impl Control {
-    pub(super) fn flows(&self, bridge: BridgeId) -> Result<Reply, Refusal> {
+    pub(super) fn flows(&self, bridge: BridgeId, select: &FlowSelect) -> Result<Reply, Refusal> {
         self.ask_all(Command::CreditRules)?;
         let now = self.now();
         let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
-        let rows = bridge.rules().map(|rule| {
+        let rules = bridge.rules().filter(|rule| select.selects(rule.flow()));
+        let rows = rules.map(|rule| {
             let stats = rule.stats();
             FlowStats {
                 flow: rule.flow().clone(),
@@ -27,7 +28,10 @@ impl Control {
                 idle_ms: stats.used().map(|used| now.since(used)),
             }
         });
-        Ok(Reply::Flows(rows.collect()))
+        Ok(Reply::Flows {
+            rows: rows.collect(),
+            more: false,
+        })
     }
 
     pub(super) fn fdb(&self, bridge: BridgeId) -> Result<Reply, Refusal> {

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use vswitch_flow::{FlowKey, FlowMask, Match, SparseKey, SparseMask};
+use vswitch_flow::{FlowKey, FlowMask, MaskWords, Match};
 
 use super::rule::Rule;
 
@@ -25,7 +25,7 @@ type Bucket = Vec<Arc<Rule>>;
 #[derive(Clone)]
 struct Subtable {
     mask: FlowMask,
-    sparse: SparseMask,
+    words: MaskWords,
     max_priority: u16,
     buckets: HashTable<Bucket>,
 }
@@ -43,20 +43,19 @@ impl Subtable {
     fn new(mask: &FlowMask) -> Self {
         Self {
             mask: *mask,
-            sparse: SparseMask::from(mask),
+            words: MaskWords::from(mask),
             max_priority: 0,
             buckets: HashTable::new(),
         }
     }
 
     /// The flows whose masked key is `key`'s. A bucket is never empty.
-    fn bucket(&self, key: &SparseKey, dense: &FlowKey, seed: u64) -> Option<&Bucket> {
-        self.buckets
-            .find(key.hash_under(&self.sparse, seed), |bucket| {
-                bucket
-                    .first()
-                    .is_some_and(|rule| rule.flow().matches.matches(dense))
-            })
+    fn bucket(&self, key: &FlowKey, seed: u64) -> Option<&Bucket> {
+        self.buckets.find(self.words.hash(key, seed), |bucket| {
+            bucket
+                .first()
+                .is_some_and(|rule| rule.flow().matches.matches(key))
+        })
     }
 
     fn recount(&mut self) {
@@ -96,7 +95,6 @@ impl Table {
     /// The flow that decides about `key`. The bits that were read are added to `read`.
     #[must_use]
     pub fn lookup(&self, key: &FlowKey, read: &mut FlowMask) -> Option<&Arc<Rule>> {
-        let sparse = SparseKey::from(key);
         let mut best: Option<&Arc<Rule>> = None;
         for subtable in &self.subtables {
             if best.is_some_and(|rule| rule.flow().priority >= subtable.max_priority) {
@@ -104,7 +102,7 @@ impl Table {
             }
             read.union(&subtable.mask);
             let found = subtable
-                .bucket(&sparse, key, self.seed)
+                .bucket(key, self.seed)
                 .and_then(|bucket| bucket.first());
             if let Some(rule) = found
                 && best.is_none_or(|best| best.flow().priority < rule.flow().priority)
@@ -118,9 +116,10 @@ impl Table {
     /// The flow with exactly this match and priority.
     #[must_use]
     pub fn find(&self, matches: &Match, priority: u16) -> Option<&Arc<Rule>> {
-        let subtable = self.subtables.iter().find(|s| s.mask == *matches.mask())?;
+        let mask = matches.mask();
+        let subtable = self.subtables.iter().find(|s| s.mask == mask)?;
         subtable
-            .bucket(&SparseKey::from(matches.key()), matches.key(), self.seed)?
+            .bucket(&matches.key(), self.seed)?
             .iter()
             .find(|rule| rule.flow().priority == priority)
     }
@@ -134,15 +133,12 @@ impl Table {
 
     /// Adds a flow; one with the same match and priority goes.
     pub fn insert(&mut self, rule: Arc<Rule>) {
-        let (matches, priority) = (rule.flow().matches, rule.flow().priority);
-        let at = match self
-            .subtables
-            .iter()
-            .position(|s| s.mask == *matches.mask())
-        {
+        let (key, mask) = (rule.flow().matches.key(), rule.flow().matches.mask());
+        let priority = rule.flow().priority;
+        let at = match self.subtables.iter().position(|s| s.mask == mask) {
             Some(at) => at,
             None => {
-                self.subtables.push(Arc::new(Subtable::new(matches.mask())));
+                self.subtables.push(Arc::new(Subtable::new(&mask)));
                 self.subtables.len() - 1
             }
         };
@@ -151,9 +147,8 @@ impl Table {
             return;
         };
         subtable.max_priority = subtable.max_priority.max(priority);
-        let sparse = subtable.sparse;
-        let hash = |key: &FlowKey| SparseKey::from(key).hash_under(&sparse, seed);
-        let key = *matches.key();
+        let words = &subtable.words;
+        let hash = |key: &FlowKey| words.hash(key, seed);
         let bucket = subtable.buckets.find_mut(hash(&key), |bucket| {
             bucket
                 .first()
@@ -174,7 +169,7 @@ impl Table {
                 subtable
                     .buckets
                     .insert_unique(hash(&key), vec![rule], |bucket| {
-                        bucket.first().map_or(0, |r| hash(r.flow().matches.key()))
+                        bucket.first().map_or(0, |r| hash(&r.flow().matches.key()))
                     });
             }
         }
@@ -324,7 +319,7 @@ mod tests {
             for (i, (add, matches, priority)) in changes.into_iter().enumerate() {
                 let same = |r: &Rule| r.flow().matches == matches && r.flow().priority == priority;
                 if add {
-                    let rule = rule(priority, matches, i as u64);
+                    let rule = rule(priority, matches.clone(), i as u64);
                     list.retain(|r| !same(r));
                     list.push(Arc::clone(&rule));
                     table.insert(rule);

@@ -12,9 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use vswitch_dpapi::message::FlowChange;
-use vswitch_dpapi::{BridgeId, BridgeSpec, Desired, PortId, PortKind, PortSpec};
-use vswitch_flow::{FlowRule, Match, OfPort};
+use vswitch_dpapi::{BridgeId, BridgeSpec, Change, Desired, PortId, PortKind, PortSpec};
+use vswitch_flow::{FlowCommand, FlowRule, OfPort};
 
 use super::classifier::Table;
 use super::mirror::{MirrorSet, Mirrors};
@@ -259,40 +258,29 @@ impl Tables {
     pub fn mod_flows(
         &self,
         bridge: BridgeId,
-        changes: Vec<FlowChange>,
+        changes: Vec<Change>,
         epoch: u64,
         now: Tick,
     ) -> Result<Self, Refusal> {
         self.change(bridge, epoch, |bridge| {
             for change in changes {
-                match change {
-                    FlowChange::Add(flow) => {
+                let Change::Flow(change) = change else {
+                    continue;
+                };
+                match change.command {
+                    FlowCommand::Add => {
+                        let flow = change.rule;
                         let old = bridge.find(&flow).cloned();
-                        let rule = Rule::new(*flow, now, old.as_deref());
+                        let rule = Rule::new(flow, now, old.as_deref());
                         let table = bridge
                             .tables
                             .entry(rule.flow().table)
                             .or_insert_with(|| Arc::new(Table::new(self.seed)));
                         Arc::make_mut(table).insert(Arc::new(rule));
                     }
-                    FlowChange::Delete { table, matches } => {
-                        for (number, flows) in &mut bridge.tables {
-                            if table.is_none_or(|table| table == *number) {
-                                Arc::make_mut(flows)
-                                    .remove_if(|rule| covers(&matches, &rule.flow().matches));
-                            }
-                        }
-                    }
-                    FlowChange::DeleteStrict {
-                        table,
-                        priority,
-                        matches,
-                    } => {
-                        if let Some(flows) = bridge.tables.get_mut(&table) {
-                            Arc::make_mut(flows).remove_if(|rule| {
-                                let flow = rule.flow();
-                                flow.priority == priority && flow.matches == *matches
-                            });
+                    _ => {
+                        for flows in bridge.tables.values_mut() {
+                            Arc::make_mut(flows).remove_if(|rule| change.concerns(rule.flow()));
                         }
                     }
                 }
@@ -340,14 +328,6 @@ impl Tables {
     pub fn ports(&self) -> impl Iterator<Item = &Arc<Port>> {
         self.ports.iter().flatten()
     }
-}
-
-/// Whether every packet that `narrow` matches is one that `wide` matches, as flow deletion asks
-/// (OpenFlow 1.3.5 §6.4).
-fn covers(wide: &Match, narrow: &Match) -> bool {
-    let masks = wide.mask().words.iter().zip(&narrow.mask().words);
-    masks.into_iter().all(|(wide, narrow)| wide & !narrow == 0)
-        && wide.key().equal_under(narrow.key(), wide.mask())
 }
 
 fn check(desired: &Desired) -> Result<(), Refusal> {

@@ -1,8 +1,8 @@
-use vswitch_dpapi::message::FlowChange;
 use vswitch_dpapi::{
-    BridgeSpec, Desired, MirrorSpec, PortId, PortKind, PortSpec, VlanMode, VlanSpec,
+    BridgeSpec, Change, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
+    VlanSpec,
 };
-use vswitch_flow::{Action, FlowKey, FlowRule, Match, OfPort};
+use vswitch_flow::{Action, FlowCommand, FlowKey, FlowMod, FlowRule, Match, OfPort};
 
 use super::*;
 use crate::fdb::Learned;
@@ -17,6 +17,8 @@ fn bridge(id: u32) -> BridgeSpec {
         mac_table_size: 100,
         mac_aging_time: 300,
         mirrors: Vec::new(),
+        flow_limits: Vec::new(),
+        miss_to_controller: false,
     }
 }
 
@@ -30,6 +32,7 @@ fn port(id: u32, bridge: u32) -> PortSpec {
         vlan: VlanSpec::default(),
         mtu: 1500,
         up: true,
+        config: PortConfig::default(),
     }
 }
 
@@ -54,7 +57,7 @@ fn flow(priority: u16, matches: Match, actions: &[Action]) -> FlowRule {
     FlowRule {
         priority,
         matches,
-        actions: actions.to_vec(),
+        instructions: actions.to_vec().into(),
         ..FlowRule::default()
     }
 }
@@ -315,7 +318,7 @@ fn tags_are_pushed_and_popped() {
     three.set(Field::InnerVlanTci, 0x1065);
     three.set(Field::InnerVlanTpid, 0x8100);
     three.set(Field::EthType, 0x8100);
-    let pops = [Action::PopVlan; 3];
+    let pops = [const { Action::PopVlan }; 3];
     let answer = run(&simple(2, &[&pops[..], &[output(2)]].concat()), &three, 1);
     assert_eq!(answer.drop, Some(DropReason::VlanDepth));
 }
@@ -485,16 +488,17 @@ fn changes_of_flows_follow_openflow() {
     let web = Match::any()
         .with(Field::EthType, 0x0800)
         .with(Field::TcpDst, 80);
-    let mods = |tables: &Tables, changes: Vec<FlowChange>| {
+    let mods = |tables: &Tables, changes: Vec<Change>| {
         tables
             .mod_flows(BridgeId(1), changes, tables.epoch + 1, Tick(100))
             .expect("the bridge is there")
     };
+    let add = |rule| Change::from(FlowMod::new(FlowCommand::Add, rule));
     let added = mods(
         &tables,
         vec![
-            FlowChange::Add(Box::new(flow(0, Match::any(), &[output(3)]))),
-            FlowChange::Add(Box::new(flow(7, web, &[output(2)]))),
+            add(flow(0, Match::any(), &[output(3)])),
+            add(flow(7, web.clone(), &[output(2)])),
         ],
     );
     assert_eq!(rules(&added).len(), 2);
@@ -511,20 +515,16 @@ fn changes_of_flows_follow_openflow() {
     assert_eq!(replaced.created(), Tick(100));
 
     let ip = Match::any().with(Field::EthType, 0x0800);
-    let delete = |matches| FlowChange::Delete {
-        table: None,
-        matches: Box::new(matches),
-    };
-    let strict = |priority| FlowChange::DeleteStrict {
-        table: 0,
-        priority,
-        matches: Box::new(web),
+    let delete = |matches| Change::from(FlowMod::delete(None, matches));
+    let strict = |priority| {
+        let rule = flow(priority, web.clone(), &[]);
+        Change::from(FlowMod::new(FlowCommand::DeleteStrict, rule))
     };
     assert_eq!(rules(&mods(&added, vec![delete(ip)])).len(), 1);
     assert_eq!(rules(&mods(&added, vec![delete(Match::any())])).len(), 0);
     assert_eq!(rules(&mods(&added, vec![strict(6)])).len(), 2);
     assert_eq!(rules(&mods(&added, vec![strict(7)])).len(), 1);
-    let same = with_flows(&added, 1, vec![flow(7, web, &[output(2)])]);
+    let same = with_flows(&added, 1, vec![flow(7, web.clone(), &[output(2)])]);
     assert!(
         rules(&added)
             .iter()

@@ -57,7 +57,7 @@ impl Trace {
             let _ = write!(line, ", cookie {:#x}", flow.cookie);
         }
         self.push(depth, &line);
-        if flow.actions.is_empty() {
+        if flow.instructions.is_drop() {
             self.push(depth, "    drop");
         }
     }

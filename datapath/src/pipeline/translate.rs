@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
             trace.rule(self.work.state.depth, rule);
         }
         self.out.rules.push(Arc::clone(rule));
-        if rule.flow().actions.is_empty() {
+        if rule.flow().instructions.is_drop() {
             self.note(DropReason::RuleDrop);
         }
         self.later(Task::Act {
@@ -233,7 +233,7 @@ impl<'a> Walk<'a> {
     }
 
     fn act(&mut self, rule: Arc<Rule>, next: usize) {
-        let Some(&action) = rule.flow().actions.get(next) else {
+        let Some(action) = rule.flow().instructions.apply.get(next).cloned() else {
             return;
         };
         if let Some(trace) = &mut self.trace {
@@ -258,6 +258,7 @@ impl<'a> Walk<'a> {
             }
             Action::PushVlan(tpid) => self.work.push_vlan(tpid),
             Action::PopVlan => self.work.pop_vlan(),
+            _ => true,
         };
         // A changed packet is news to the mirrors.
         self.work.state.mirrored = 0;

@@ -15,6 +15,12 @@ pub enum Change {
     Meter(Box<MeterMod>),
 }
 
+impl From<FlowMod> for Change {
+    fn from(change: FlowMod) -> Self {
+        Self::Flow(Box::new(change))
+    }
+}
+
 /// Why a change cannot be made. Each is an error of OpenFlow (1.3.5 §7.4.4), which the agent names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum ChangeRefusal {

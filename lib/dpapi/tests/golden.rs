@@ -8,14 +8,21 @@ use std::path::Path;
 
 use vswitch_dpapi::frame::encode;
 use vswitch_dpapi::message::{
-    DropRow, FdbRow, FlowChange, FlowStats, MegaflowRow, PollMode, PortCounters, PortStats, Reply,
-    Request, StageStats, State, TraceReport, WorkerStats,
+    DropRow, FdbRow, FlowStats, GroupStats, MegaflowRow, MeterStats, PollMode, PortCounters,
+    PortStats, Reply, Request, StageStats, State, TableStats, TraceReport, WorkerStats,
 };
 use vswitch_dpapi::{
-    Attachment, BridgeId, BridgeSpec, Desired, MirrorSpec, PortId, PortKind, PortSpec, VERSION,
-    VlanMode, VlanSpec, XskMode,
+    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Event, FlowLimit, MirrorSpec,
+    PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, VERSION, VlanMode, VlanSpec,
+    XskMode,
 };
-use vswitch_flow::{Action, Field, FlowKey, FlowRule, Match, OfPort};
+use vswitch_flow::action::Reason;
+use vswitch_flow::group::SelectionMethod;
+use vswitch_flow::meter::MeterFlags;
+use vswitch_flow::{
+    Action, Band, BandKind, Bucket, Field, FlowCommand, FlowKey, FlowMod, FlowRule, FlowSelect,
+    Group, GroupKind, GroupMod, Match, Meter, MeterMod, OfPort,
+};
 
 /// Fails to compile when a message is added without a sample below.
 fn covered(request: &Request, reply: &Reply) {
@@ -26,9 +33,17 @@ fn covered(request: &Request, reply: &Reply) {
         | Request::Attach { .. }
         | Request::Detach { .. }
         | Request::Export { .. }
-        | Request::SetFlows { .. }
-        | Request::ModFlows { .. }
+        | Request::SetTables { .. }
+        | Request::Change { .. }
         | Request::Flows { .. }
+        | Request::MoreFlows { .. }
+        | Request::Aggregate { .. }
+        | Request::Tables { .. }
+        | Request::Groups { .. }
+        | Request::Meters { .. }
+        | Request::PacketOut { .. }
+        | Request::Resume { .. }
+        | Request::Events
         | Request::Fdb { .. }
         | Request::FlushFdb { .. }
         | Request::Megaflows
@@ -46,7 +61,13 @@ fn covered(request: &Request, reply: &Reply) {
         | Reply::Done
         | Reply::Refused { .. }
         | Reply::Attachment(_)
-        | Reply::Flows(_)
+        | Reply::ChangeRefused { .. }
+        | Reply::Flows { .. }
+        | Reply::Aggregate { .. }
+        | Reply::Tables(_)
+        | Reply::Groups(_)
+        | Reply::Meters(_)
+        | Reply::Event(_)
         | Reply::Fdb(_)
         | Reply::Megaflows(_)
         | Reply::Ports(_)
@@ -66,7 +87,7 @@ fn rule() -> FlowRule {
             0x0a01_0000,
             0xffff_0000,
         ),
-        actions: vec![
+        instructions: vec![
             Action::SetField {
                 field: Field::EthSrc,
                 value: 0x0200_0000_0001,
@@ -75,7 +96,9 @@ fn rule() -> FlowRule {
             Action::PushVlan(0x8100),
             Action::PopVlan,
             Action::Output(OfPort::NORMAL),
-        ],
+        ]
+        .into(),
+        ..FlowRule::default()
     }
 }
 
@@ -93,6 +116,10 @@ fn desired() -> Desired {
         },
         mtu: 9000,
         up: true,
+        config: PortConfig {
+            no_flood: true,
+            ..PortConfig::default()
+        },
     };
     Desired {
         bridges: vec![BridgeSpec {
@@ -100,6 +127,12 @@ fn desired() -> Desired {
             name: "br0".into(),
             mac_table_size: 8192,
             mac_aging_time: 300,
+            flow_limits: vec![FlowLimit {
+                table: 0,
+                len: 100,
+                evict: true,
+            }],
+            miss_to_controller: true,
             mirrors: vec![MirrorSpec {
                 name: "m0".into(),
                 select_all: true,
@@ -124,6 +157,36 @@ fn desired() -> Desired {
             port(6, PortKind::Null),
             port(7, PortKind::Pcap),
         ],
+    }
+}
+
+fn group() -> Group {
+    Group {
+        id: 1,
+        kind: GroupKind::Select,
+        selection: SelectionMethod::Hash {
+            fields: vec![(Field::Ipv4Dst, 0xffff_ff00)],
+            param: 7,
+        },
+        buckets: vec![Bucket {
+            id: 2,
+            weight: 100,
+            watch_port: OfPort::ANY,
+            watch_group: 0xffff_ffff,
+            actions: vec![Action::Output(OfPort(3))],
+        }],
+    }
+}
+
+fn meter() -> Meter {
+    Meter {
+        id: 1,
+        flags: MeterFlags::PKTPS,
+        bands: vec![Band {
+            kind: BandKind::DscpRemark { levels: 1 },
+            rate: 1000,
+            burst: 100,
+        }],
     }
 }
 
@@ -156,26 +219,55 @@ fn requests() -> Vec<Request> {
         Request::SetDesired(Box::new(desired())),
         Request::Detach { port },
         Request::Export { port },
-        Request::SetFlows {
+        Request::SetTables {
             bridge,
             flows: vec![rule()],
+            groups: vec![group()],
+            meters: vec![meter()],
         },
-        Request::ModFlows {
+        Request::Change {
             bridge,
             changes: vec![
-                FlowChange::Add(Box::new(rule())),
-                FlowChange::Delete {
-                    table: Some(1),
-                    matches: Box::new(rule().matches),
-                },
-                FlowChange::DeleteStrict {
-                    table: 1,
-                    priority: 5,
-                    matches: Box::new(rule().matches),
-                },
+                FlowMod::new(FlowCommand::Add, rule()).into(),
+                FlowMod::delete(Some(1), rule().matches).into(),
+                Change::Group(Box::new(GroupMod::Add(group()))),
+                Change::Group(Box::new(GroupMod::InsertBuckets {
+                    id: 1,
+                    before: Some(2),
+                    buckets: group().buckets,
+                })),
+                Change::Meter(Box::new(MeterMod::Modify(meter()))),
             ],
         },
-        Request::Flows { bridge },
+        Request::Flows {
+            bridge,
+            select: Box::new(FlowSelect::default()),
+            max: 100,
+        },
+        Request::MoreFlows { max: 100 },
+        Request::Aggregate {
+            bridge,
+            select: Box::new(FlowSelect::default()),
+        },
+        Request::Tables { bridge },
+        Request::Groups { bridge, id: None },
+        Request::Meters {
+            bridge,
+            id: Some(1),
+        },
+        Request::PacketOut {
+            bridge,
+            in_port: OfPort::CONTROLLER,
+            packet: vec![1, 2, 3],
+            actions: vec![Action::Output(OfPort::TABLE)],
+        },
+        Request::Resume {
+            bridge,
+            packet: vec![1, 2, 3],
+            fields: Box::new(rule().matches),
+            continuation: vec![4, 5],
+        },
+        Request::Events,
         Request::Fdb { bridge },
         Request::FlushFdb { bridge },
         Request::Megaflows,
@@ -185,6 +277,8 @@ fn requests() -> Vec<Request> {
         Request::Trace {
             bridge,
             key: Box::new(key),
+            packet: Some(vec![1, 2]),
+            effects: true,
         },
         Request::SetPoll(PollMode::Busy),
         Request::Shutdown,
@@ -216,12 +310,46 @@ fn replies() -> Vec<Reply> {
         Reply::Done,
         Reply::Refused { why: "no".into() },
         Reply::Attachment(Attachment::None),
-        Reply::Flows(vec![FlowStats {
-            flow: rule(),
+        Reply::ChangeRefused {
+            at: 3,
+            why: ChangeRefusal::GotoBack { from: 3, to: 2 },
+        },
+        Reply::Flows {
+            rows: vec![FlowStats {
+                flow: rule(),
+                packets: 1,
+                bytes: 2,
+                age_ms: 3,
+                idle_ms: Some(4),
+            }],
+            more: true,
+        },
+        Reply::Aggregate {
             packets: 1,
             bytes: 2,
-            age_ms: 3,
-            idle_ms: Some(4),
+            flows: 3,
+        },
+        Reply::Tables(vec![TableStats {
+            table: 1,
+            active: 2,
+            lookups: 3,
+            matched: 4,
+        }]),
+        Reply::Groups(vec![GroupStats {
+            group: group(),
+            references: 1,
+            packets: 2,
+            bytes: 3,
+            age_ms: 4,
+            buckets: vec![(2, 3)],
+        }]),
+        Reply::Meters(vec![MeterStats {
+            meter: meter(),
+            flows: 1,
+            packets: 2,
+            bytes: 3,
+            age_ms: 4,
+            bands: vec![(1, 2)],
         }]),
         Reply::Fdb(vec![FdbRow {
             port,
@@ -277,6 +405,37 @@ fn replies() -> Vec<Reply> {
             lines: vec!["Flow: ip".into()],
             actions: "drop".into(),
         }),
+        Reply::Event(Box::new(Event::PacketIn(Box::new(PacketIn {
+            bridge: BridgeId(1),
+            reason: Reason::Action,
+            implicit_miss: false,
+            table: 1,
+            cookie: 2,
+            controller: 3,
+            max_len: 128,
+            in_port: OfPort(4),
+            packet: vec![1, 2, 3],
+            fields: rule().matches,
+            userdata: vec![5],
+            continuation: Some(vec![6]),
+            lost: 7,
+        })))),
+        Reply::Event(Box::new(Event::FlowRemoved {
+            bridge: BridgeId(1),
+            rule: Box::new(rule()),
+            reason: Removal::Idle,
+            packets: 1,
+            bytes: 2,
+            age_ms: 3,
+        })),
+        Reply::Event(Box::new(Event::Learned {
+            bridge: BridgeId(1),
+            change: Box::new(FlowMod::new(FlowCommand::Add, rule())),
+        })),
+        Reply::Event(Box::new(Event::Timeouts {
+            bridge: BridgeId(1),
+            rule: Box::new(rule()),
+        })),
     ]
 }
 

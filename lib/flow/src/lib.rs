@@ -24,4 +24,4 @@ pub use key::{FlowKey, FlowMask, PACKET_WORDS, WORDS};
 pub use matches::Match;
 pub use meter::{Band, BandKind, Meter, MeterMod};
 pub use rule::{FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect};
-pub use sparse::{SparseKey, SparseMask};
+pub use sparse::{MaskWords, SparseKey, SparseMask};

@@ -158,6 +158,20 @@ impl FlowMod {
         }
     }
 
+    /// Deletes from one table, or all, what a match covers.
+    #[must_use]
+    pub fn delete(table: Option<u8>, matches: Match) -> Self {
+        let rule = FlowRule {
+            table: table.unwrap_or_default(),
+            matches,
+            ..FlowRule::default()
+        };
+        Self {
+            all_tables: table.is_none(),
+            ..Self::new(FlowCommand::Delete, rule)
+        }
+    }
+
     /// The flows that a modification or deletion concerns, apart from the priority, which strict
     /// ones look at too ([`FlowMod::concerns`]).
     #[must_use]

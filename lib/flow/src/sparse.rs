@@ -50,6 +50,29 @@ fn hash(seed: u64, start: u64, mut words: impl Iterator<Item = u64>) -> u64 {
     fold(sum ^ seed, STEP)
 }
 
+/// The words of a mask that are not zero, of the whole key: what a flow table's subtable hashes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MaskWords(Box<[(u8, u64)]>);
+
+impl MaskWords {
+    /// A keyed hash over the bits of the mask: equal for keys that agree under it.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &FlowKey, seed: u64) -> u64 {
+        let words = self.0.iter();
+        let words = words.map(|(index, bits)| key.words[usize::from(*index)] & bits);
+        hash(seed, 0, words)
+    }
+}
+
+impl From<&FlowMask> for MaskWords {
+    fn from(mask: &FlowMask) -> Self {
+        let words = mask.words.iter().enumerate();
+        let words = words.filter(|(_, bits)| **bits != 0);
+        Self(words.map(|(index, bits)| (index as u8, *bits)).collect())
+    }
+}
+
 impl SparseKey {
     /// A key with no words, to be filled in ascending word order.
     #[inline]

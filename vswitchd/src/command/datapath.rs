@@ -76,8 +76,8 @@ impl Control {
             .into_iter()
             .map(|row| CachedFlow {
                 flow: DatapathFlow {
-                    key: row.matches.key(),
-                    mask: row.matches.mask(),
+                    key: &row.matches.key(),
+                    mask: &row.matches.mask(),
                 }
                 .to_string(),
                 packets: row.packets,

@@ -5,8 +5,8 @@
 
 use vswitch_dpapi::BridgeId;
 use vswitch_dpapi::message::{FlowStats, Reply, Request};
-use vswitch_flow::text::{Actions, FlowText, ParseError, parse_flow, parse_match};
-use vswitch_flow::{FlowRule, Match, OfPort};
+use vswitch_flow::text::{Actions, ParseError, parse_flow, parse_match};
+use vswitch_flow::{FlowFlags, FlowRule, FlowSelect, OfPort};
 use vswitch_rpc::flow::{AddFlow, DelFlows, DumpFlows, Row, Story, Trace};
 use vswitch_rpc::method::{Done, Removed};
 use vswitch_rpc::{Code, Refusal};
@@ -33,9 +33,7 @@ impl Filter {
             pieces.any(|piece| piece.trim().starts_with(key))
         };
         let whole = format!("{text} actions=drop");
-        let rule = parse_flow(&whole, &|name| number(bridge, name))
-            .map_err(bad_text)?
-            .rule;
+        let rule = parse_flow(&whole, &|name| number(bridge, name)).map_err(bad_text)?;
         if named("priority=") && !strict {
             let text = "only a strict deletion takes priority=";
             return Err(Refusal::new(Code::Refused, text));
@@ -54,16 +52,9 @@ impl Filter {
         if self.strict {
             flow.priority == self.rule.priority && flow.matches == self.rule.matches
         } else {
-            covers(&self.rule.matches, &flow.matches)
+            self.rule.matches.covers(&flow.matches)
         }
     }
-}
-
-/// Whether every packet that `narrow` matches is one that `wide` matches, as their masks tell.
-fn covers(wide: &Match, narrow: &Match) -> bool {
-    let mut both = *narrow.mask();
-    both.union(wide.mask());
-    both == *narrow.mask() && wide.matches(narrow.key())
 }
 
 fn number(bridge: &Bridge, name: &str) -> Option<OfPort> {
@@ -75,12 +66,9 @@ fn bad_text(error: ParseError) -> Refusal {
 }
 
 /// Refuses what a flow says of its life, which is OpenFlow's part.
-fn check_lasting(flow: &FlowText) -> Result<(), Refusal> {
-    let lasting = FlowText {
-        rule: flow.rule.clone(),
-        ..FlowText::default()
-    };
-    if *flow == lasting {
+fn check_lasting(flow: &FlowRule) -> Result<(), Refusal> {
+    let lasts = flow.idle_timeout == 0 && flow.hard_timeout == 0 && flow.importance == 0;
+    if lasts && flow.flags == FlowFlags::default() {
         return Ok(());
     }
     let text = "a flow added here stays until it is removed: timeouts, importance, send_flow_rem, \
@@ -92,9 +80,8 @@ impl Control {
     pub(super) async fn add_flow(&mut self, call: AddFlow) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
         let bridge = next.switch.bridge(&call.bridge)?;
-        let flow = parse_flow(&call.flow, &|name| number(bridge, name)).map_err(bad_text)?;
-        check_lasting(&flow)?;
-        let rule = flow.rule;
+        let rule = parse_flow(&call.flow, &|name| number(bridge, name)).map_err(bad_text)?;
+        check_lasting(&rule)?;
         let flows = next.flows.entry(bridge.id).or_default();
         let same = |old: &&mut FlowRule| {
             old.table == rule.table && old.priority == rule.priority && old.matches == rule.matches
@@ -123,8 +110,13 @@ impl Control {
         let bridge = self.belief.switch.bridge(&call.bridge)?;
         let filter = Filter::parse(bridge, call.filter.as_deref(), false)?;
         let bridge = BridgeId(bridge.id);
-        let mut flows = match self.dataplane.ask(&Request::Flows { bridge }).await? {
-            Reply::Flows(flows) => flows,
+        let request = Request::Flows {
+            bridge,
+            select: Box::new(FlowSelect::default()),
+            max: u32::MAX,
+        };
+        let mut flows = match self.dataplane.ask(&request).await? {
+            Reply::Flows { rows, .. } => rows,
             other => return Err(unexpected(&other).into()),
         };
         flows.retain(|stats| filter.takes(&stats.flow));
@@ -143,7 +135,7 @@ impl Control {
                 packets: stats.packets,
                 bytes: stats.bytes,
                 matches: stats.flow.matches.to_string(),
-                actions: Actions(&stats.flow.actions).to_string(),
+                actions: Actions(&stats.flow.instructions.apply).to_string(),
                 text: stats.flow.to_string(),
             })
             .collect())
@@ -154,7 +146,9 @@ impl Control {
         let packet = parse_match(&call.flow, &|name| number(bridge, name)).map_err(bad_text)?;
         let request = Request::Trace {
             bridge: BridgeId(bridge.id),
-            key: Box::new(*packet.key()),
+            key: Box::new(packet.key()),
+            packet: None,
+            effects: false,
         };
         match self.dataplane.ask(&request).await? {
             Reply::Trace(report) => Ok(Story {

@@ -126,9 +126,11 @@ impl Control {
         for bridge in self.belief.switch.bridges.values() {
             let flows = self.belief.flows.get(&bridge.id);
             if flows != before.flows.get(&bridge.id) {
-                let request = Request::SetFlows {
+                let request = Request::SetTables {
                     bridge: BridgeId(bridge.id),
                     flows: flows.cloned().unwrap_or_default(),
+                    groups: Vec::new(),
+                    meters: Vec::new(),
                 };
                 self.dataplane.tell(&request, &[]).await?;
             }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, MirrorSpec, PortId, PortKind, PortSpec, VlanMode, VlanSpec,
+    BridgeId, BridgeSpec, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
+    VlanSpec,
 };
 use vswitch_flow::action::{Action, OfPort};
 use vswitch_flow::{FlowRule, Match};
@@ -45,6 +46,8 @@ fn bridge(bridge: &Bridge) -> BridgeSpec {
         name: bridge.name.clone(),
         mac_table_size: bridge.settings.mac_table_size,
         mac_aging_time: bridge.settings.mac_aging_time,
+        flow_limits: Vec::new(),
+        miss_to_controller: false,
         mirrors: bridge
             .mirrors
             .iter()
@@ -74,6 +77,7 @@ fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> P
         bridge: BridgeId(bridge.id),
         name: port.name.clone(),
         of_port: OfPort(port.of_port),
+        config: PortConfig::default(),
         kind: match port.kind {
             Kind::Afxdp => PortKind::Afxdp,
             Kind::Tap => PortKind::Tap,
@@ -115,7 +119,8 @@ pub fn normal() -> FlowRule {
         priority: 0,
         cookie: 0,
         matches: Match::any(),
-        actions: vec![Action::Output(OfPort::NORMAL)],
+        instructions: vec![Action::Output(OfPort::NORMAL)].into(),
+        ..FlowRule::default()
     }
 }
 

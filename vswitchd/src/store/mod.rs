@@ -315,7 +315,7 @@ mod tests {
                 .expect("a fresh name");
             let flow = FlowRule {
                 priority: i as u16,
-                actions: vec![Action::Output(OfPort(i + 1))],
+                instructions: vec![Action::Output(OfPort(i + 1))].into(),
                 ..FlowRule::default()
             };
             belief.flows.entry(i).or_default().push(flow);

@@ -188,12 +188,12 @@ fn a_tag_is_pushed_before_it_is_written_unless_the_match_has_one() {
         mask: 0x1fff,
     };
     assert_eq!(
-        actions("actions=mod_vlan_vid:5"),
-        [Action::PushVlan(0x8100), set]
+        *actions("actions=mod_vlan_vid:5"),
+        [Action::PushVlan(0x8100), set.clone()]
     );
-    assert_eq!(actions("dl_vlan=1,actions=mod_vlan_vid:5"), [set]);
+    assert_eq!(*actions("dl_vlan=1,actions=mod_vlan_vid:5"), [set.clone()]);
     assert_eq!(
-        actions("dl_vlan=1,actions=pop_vlan,mod_vlan_vid:5"),
+        *actions("dl_vlan=1,actions=pop_vlan,mod_vlan_vid:5"),
         [Action::PopVlan, Action::PushVlan(0x8100), set]
     );
 }
