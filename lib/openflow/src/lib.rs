@@ -14,6 +14,7 @@
 
 pub mod error;
 pub mod header;
+pub mod oxm;
 pub mod wire;
 
 pub use error::{ErrorCode, OfError};
