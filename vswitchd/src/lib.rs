@@ -4,6 +4,9 @@
 //! out by changing the [`model`], asking the [`host`] for devices, and having [`control`] write the
 //! change to the [`store`] and tell the [`dataplane`] what [`plan`] makes of it.
 //!
+//! [`openflow`] is the second door: controllers and OpenFlow clients, whose changes to flows go past the
+//! store to the datapath.
+//!
 //! One thread, one event loop (`main.rs`). No packet comes here, and none waits for us: the datapath
 //! goes on while this process is away.
 #![forbid(unsafe_code)]
@@ -13,6 +16,7 @@ pub mod control;
 pub mod dataplane;
 pub mod host;
 pub mod model;
+pub mod openflow;
 pub mod plan;
 pub mod rpc;
 pub mod store;

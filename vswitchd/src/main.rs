@@ -136,6 +136,7 @@ async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
                     return Ok(());
                 }
             }
+            event = control.events.next() => control.happened(event),
             news = watch.next() => control.hear(news),
             () = async { sleep_until(look_due.unwrap_or_else(tokio::time::Instant::now)).await },
                 if look_due.is_some() =>

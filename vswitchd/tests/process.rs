@@ -20,8 +20,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vswitch_dpapi::message::{PollMode, PortStats, Reply, Request, State};
+use vswitch_dpapi::message::{FlowStats, PollMode, PortStats, Reply, Request, State};
 use vswitch_dpapi::{Attachment, Connection, Desired, PortId};
+use vswitchd::openflow::tables::Tables;
 
 const DOUBLE: &str = "VSWITCH_TEST_DATAPATH_SOCKET";
 
@@ -34,7 +35,7 @@ const LONG: Duration = Duration::from_secs(20);
 struct Held {
     desired: Desired,
     ports: BTreeMap<PortId, (Attachment, Vec<OwnedFd>)>,
-    flows: BTreeMap<u32, Vec<vswitch_flow::FlowRule>>,
+    tables: BTreeMap<u32, Tables>,
 }
 
 /// Not a test: the datapath's double, when the script says so.
@@ -108,23 +109,26 @@ fn answer(held: &mut Held, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<O
             },
         },
         Request::SetTables { bridge, flows, .. } => {
-            held.flows.insert(bridge.0, flows);
+            held.tables.insert(bridge.0, Tables::with_flows(flows));
+            Reply::Done
+        }
+        Request::Change { bridge, changes } => {
+            let tables = held.tables.entry(bridge.0).or_default();
+            changes.into_iter().for_each(|change| tables.apply(change));
             Reply::Done
         }
         Request::Flows { bridge, .. } => {
-            let flows = held.flows.get(&bridge.0).cloned().unwrap_or_default();
+            let flows = held.tables.get(&bridge.0).map(Tables::flows);
+            let rows = flows.into_iter().flatten().cloned().map(|flow| FlowStats {
+                flow,
+                packets: 0,
+                bytes: 0,
+                age_ms: 0,
+                idle_ms: None,
+            });
             Reply::Flows {
+                rows: rows.collect(),
                 more: false,
-                rows: flows
-                    .into_iter()
-                    .map(|flow| vswitch_dpapi::message::FlowStats {
-                        flow,
-                        packets: 0,
-                        bytes: 0,
-                        age_ms: 0,
-                        idle_ms: None,
-                    })
-                    .collect(),
             }
         }
         Request::Ports => Reply::Ports(

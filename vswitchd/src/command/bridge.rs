@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use vswitch_dpapi::BridgeId;
 use vswitch_dpapi::message::{FdbRow, Reply, Request};
+use vswitch_dpapi::{BridgeId, Change};
+use vswitch_flow::{FlowCommand, FlowMod, FlowRule};
 use vswitch_rpc::bridge::{
-    AddBr, DelBr, FailMode, FdbCounters, FdbEntry, FdbFlush, FdbShare, FdbShow, FdbStats, ReadBr,
-    SetBr,
+    AddBr, DelBr, FdbCounters, FdbEntry, FdbFlush, FdbShare, FdbShow, FdbStats, ReadBr, SetBr,
 };
 use vswitch_rpc::method::{Done, Options};
 use vswitch_rpc::{Code, Refusal};
 
-use crate::control::Control;
+use crate::control::{ChangeError, Control};
 use crate::dataplane::unexpected;
 use crate::host::device;
-use crate::model::{bridge, key};
+use crate::model::{Bridge, bridge, key};
+use crate::openflow::tables::Tables;
 use crate::plan;
 
 impl Control {
@@ -25,8 +26,8 @@ impl Control {
         next.switch.add_bridge(&call.name, &call.options, mac)?;
         let bridge = next.switch.bridge(&call.name)?;
         let local = bridge.ports[&call.name].clone();
-        next.flows
-            .insert(bridge.id, plan::first_flows(bridge.settings.fail_mode));
+        let first = Tables::with_flows(plan::first_flows(bridge));
+        self.tables.insert(bridge.id, first);
         let device = device::make(&local, Some(mac))?;
         self.commit(next, vec![(local.id, device)]).await?;
         Ok(Done {})
@@ -34,8 +35,7 @@ impl Control {
 
     pub(super) async fn del_br(&mut self, call: DelBr) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
-        let bridge = next.switch.del_bridge(&call.name)?;
-        next.flows.remove(&bridge.id);
+        next.switch.del_bridge(&call.name)?;
         self.commit(next, Vec::new()).await?;
         Ok(Done {})
     }
@@ -46,22 +46,45 @@ impl Control {
 
     pub(super) async fn set_br(&mut self, call: SetBr) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
-        let before = next.switch.bridge(&call.name)?.settings.fail_mode;
+        let before = next.switch.bridge(&call.name)?.clone();
         next.switch.set_bridge(&call.name, &call.options)?;
-        let bridge = next.switch.bridge(&call.name)?;
-        let flows = next.flows.entry(bridge.id).or_default();
-        // The one flow that comes with standalone goes with it; flows that somebody added stay.
-        match (before, bridge.settings.fail_mode) {
-            (FailMode::Standalone, FailMode::Secure) => {
-                flows.retain(|flow| *flow != plan::normal());
-            }
-            (FailMode::Secure, FailMode::Standalone) if flows.is_empty() => {
-                flows.push(plan::normal());
-            }
-            _ => {}
-        }
         self.commit(next, Vec::new()).await?;
+        let after = self.belief.switch.bridge(&call.name)?.clone();
+        self.turn_flows(&before, &after).await?;
         Ok(Done {})
+    }
+
+    /// Gives a bridge the flows that come with its new settings, and takes those away that came
+    /// with the old ones.
+    async fn turn_flows(&mut self, before: &Bridge, after: &Bridge) -> Result<(), ChangeError> {
+        let tables = self.tables.entry(after.id).or_default();
+        let is_empty = tables.is_empty();
+        let (old, new) = (plan::first_flows(before), plan::first_flows(after));
+        let change = |command, rule: &FlowRule| FlowMod::new(command, rule.clone()).into();
+        let mut changes: Vec<Change> = Vec::new();
+        if before.settings.controllers.is_empty() != after.settings.controllers.is_empty() {
+            // Who decides from now on begins with nothing, as with Open vSwitch.
+            let all = FlowMod {
+                all_tables: true,
+                ..FlowMod::new(FlowCommand::Delete, FlowRule::default())
+            };
+            changes.push(all.into());
+            changes.extend(new.iter().map(|rule| change(FlowCommand::Add, rule)));
+        } else {
+            // The one flow that comes with standalone goes with it; others stay.
+            for rule in old.iter().filter(|rule| !new.contains(rule)) {
+                if tables.find(rule) == Some(rule) {
+                    changes.push(change(FlowCommand::DeleteStrict, rule));
+                }
+            }
+            for rule in new.iter().filter(|rule| !old.contains(rule) && is_empty) {
+                changes.push(change(FlowCommand::Add, rule));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.change(after.id, changes).await
     }
 
     pub(super) fn read_br(&self, call: &ReadBr) -> Result<Options, Refusal> {

@@ -1,12 +1,12 @@
 //! Flows and what they do to a packet.
 //!
-//! Flows that were added belong to what should be, so they are in the store and a new datapath gets
-//! them again. Their counters belong to the datapath.
+//! Flows are changed in the way of OpenFlow's own changes (`control/change.rs`), so a new datapath gets
+//! them again, and they end with the switch.
 
 use vswitch_dpapi::BridgeId;
 use vswitch_dpapi::message::{FlowStats, Reply, Request};
 use vswitch_flow::text::{Actions, ParseError, parse_flow, parse_match};
-use vswitch_flow::{FlowFlags, FlowRule, FlowSelect, OfPort};
+use vswitch_flow::{FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect, OfPort};
 use vswitch_rpc::flow::{AddFlow, DelFlows, DumpFlows, Row, Story, Trace};
 use vswitch_rpc::method::{Done, Removed};
 use vswitch_rpc::{Code, Refusal};
@@ -14,6 +14,7 @@ use vswitch_rpc::{Code, Refusal};
 use crate::control::Control;
 use crate::dataplane::unexpected;
 use crate::model::Bridge;
+use crate::openflow::tables::Tables;
 
 /// Which flows of a bridge are meant.
 struct Filter {
@@ -78,31 +79,35 @@ fn check_lasting(flow: &FlowRule) -> Result<(), Refusal> {
 
 impl Control {
     pub(super) async fn add_flow(&mut self, call: AddFlow) -> Result<Done, Refusal> {
-        let mut next = self.belief.clone();
-        let bridge = next.switch.bridge(&call.bridge)?;
+        let bridge = self.belief.switch.bridge(&call.bridge)?;
         let rule = parse_flow(&call.flow, &|name| number(bridge, name)).map_err(bad_text)?;
         check_lasting(&rule)?;
-        let flows = next.flows.entry(bridge.id).or_default();
-        let same = |old: &&mut FlowRule| {
-            old.table == rule.table && old.priority == rule.priority && old.matches == rule.matches
-        };
-        match flows.iter_mut().find(same) {
-            Some(old) => *old = rule,
-            None => flows.push(rule),
-        }
-        self.commit(next, Vec::new()).await?;
+        let change = FlowMod::new(FlowCommand::Add, rule);
+        let bridge = bridge.id;
+        self.change(bridge, vec![change.into()]).await?;
         Ok(Done {})
     }
 
     pub(super) async fn del_flows(&mut self, call: DelFlows) -> Result<Removed, Refusal> {
-        let mut next = self.belief.clone();
-        let bridge = next.switch.bridge(&call.bridge)?;
+        let bridge = self.belief.switch.bridge(&call.bridge)?;
         let filter = Filter::parse(bridge, call.filter.as_deref(), call.strict)?;
-        let flows = next.flows.entry(bridge.id).or_default();
-        let before = flows.len();
-        flows.retain(|flow| !filter.takes(flow));
-        let removed = (before - flows.len()) as u64;
-        self.commit(next, Vec::new()).await?;
+        let command = if filter.strict {
+            FlowCommand::DeleteStrict
+        } else {
+            FlowCommand::Delete
+        };
+        let change = FlowMod {
+            all_tables: !filter.table,
+            ..FlowMod::new(command, filter.rule)
+        };
+        let bridge = bridge.id;
+        let flows = self.tables.get(&bridge).map(Tables::flows);
+        let concerned = flows
+            .into_iter()
+            .flatten()
+            .filter(|rule| change.concerns(rule));
+        let removed = concerned.count() as u64;
+        self.change(bridge, vec![change.into()]).await?;
         Ok(Removed { removed })
     }
 

@@ -74,7 +74,7 @@ impl Control {
         Bridge {
             name: bridge.name.clone(),
             fail_mode: bridge.settings.fail_mode,
-            datapath_id: bridge.datapath_id(),
+            datapath_id: format!("{:016x}", bridge.datapath_id()),
             mac_table_size: u64::from(bridge.settings.mac_table_size),
             mac_aging_time: u64::from(bridge.settings.mac_aging_time),
             ports: ports.iter().map(|port| self.port_info(port)).collect(),

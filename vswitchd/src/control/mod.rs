@@ -7,19 +7,23 @@
 //! then the datapath has it, and only then is it answered. Whatever fails takes everything before it
 //! back. A datapath that dies meanwhile is no failure: the next one gets the whole of it.
 
+mod change;
 mod look;
 mod sync;
 
 use std::collections::BTreeMap;
 
 use vswitch_dpapi::message::Request;
-use vswitch_dpapi::{BridgeId, Desired, PortId};
+use vswitch_dpapi::{Desired, PortId};
 use vswitch_rpc::{Code, Refusal};
 
-use crate::dataplane::{Dataplane, DataplaneError};
+pub use change::ChangeError;
+
+use crate::dataplane::{Dataplane, DataplaneError, Events};
 use crate::host::Device;
 use crate::host::netlink::Link;
 use crate::model::Port;
+use crate::openflow::tables::Tables;
 use crate::plan::{self, Seen};
 use crate::store::{Belief, Store, StoreError};
 
@@ -38,6 +42,10 @@ pub struct Control {
     lost: BTreeMap<u32, Link>,
     /// The packet process.
     pub dataplane: Dataplane,
+    /// What it tells without being asked.
+    pub events: Events,
+    /// Flows, groups and meters by the bridge's number, as the datapath has them.
+    pub(crate) tables: BTreeMap<u32, Tables>,
     /// How often in a row the datapath could not be brought back.
     failures: u32,
     /// Devices of which there is news.
@@ -60,6 +68,8 @@ impl Control {
             errors: BTreeMap::new(),
             lost: BTreeMap::new(),
             dataplane,
+            events: Events::default(),
+            tables: BTreeMap::new(),
             failures: 0,
             news: look::Pending::default(),
         }
@@ -123,17 +133,14 @@ impl Control {
             let request = Request::SetDesired(Box::new(desired));
             self.dataplane.tell(&request, &[]).await?;
         }
-        for bridge in self.belief.switch.bridges.values() {
-            let flows = self.belief.flows.get(&bridge.id);
-            if flows != before.flows.get(&bridge.id) {
-                let request = Request::SetTables {
-                    bridge: BridgeId(bridge.id),
-                    flows: flows.cloned().unwrap_or_default(),
-                    groups: Vec::new(),
-                    meters: Vec::new(),
-                };
-                self.dataplane.tell(&request, &[]).await?;
-            }
+        let known = |id: u32| before.switch.bridges.values().any(|bridge| bridge.id == id);
+        let bridges = self.belief.switch.bridges.values();
+        let fresh: Vec<u32> = bridges
+            .map(|bridge| bridge.id)
+            .filter(|id| !known(*id))
+            .collect();
+        for bridge in fresh {
+            self.set_tables(bridge).await?;
         }
         for id in new {
             self.attach(*id).await?;
@@ -163,6 +170,9 @@ impl Control {
         self.devices.retain(|id, _| ids.contains(id));
         self.errors.retain(|id, _| ids.contains(id));
         self.lost.retain(|id, _| ids.contains(id));
+        let bridges: std::collections::BTreeSet<u32> =
+            switch.bridges.values().map(|bridge| bridge.id).collect();
+        self.tables.retain(|id, _| bridges.contains(id));
     }
 
     /// The address for the device of a port, where we make it.

@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use vswitch_dpapi::PortId;
 use vswitch_dpapi::message::{Reply, Request, State};
-use vswitch_dpapi::{BridgeId, PortId};
 use vswitch_rpc::port::Kind;
 
 use super::Control;
-use crate::dataplane::{DataplaneError, unexpected};
+use crate::dataplane::{DataplaneError, Events, unexpected};
 use crate::host::{Device, device};
 use crate::model::Port;
 
@@ -90,15 +90,22 @@ impl Control {
                 attached.remove(&id);
             }
         }
-        for bridge in self.belief.switch.bridges.values() {
-            let flows = self.belief.flows.get(&bridge.id);
-            let request = Request::SetTables {
-                bridge: BridgeId(bridge.id),
-                flows: flows.cloned().unwrap_or_default(),
-                groups: Vec::new(),
-                meters: Vec::new(),
-            };
-            self.dataplane.tell(&request, &[]).await?;
+        self.events = match self.dataplane.events().await {
+            Ok(events) => events,
+            Err(error) if error.is_loss() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the datapath does not tell what happens");
+                Events::default()
+            }
+        };
+        let bridges: Vec<u32> = self.belief.switch.bridges.values().map(|b| b.id).collect();
+        for bridge in bridges {
+            // Flows of a bridge that it does not know are ours to tell; of the others it knows best.
+            if state.desired.bridges.iter().any(|spec| spec.id.0 == bridge) {
+                self.adopt_tables(bridge).await?;
+            } else {
+                self.set_tables(bridge).await?;
+            }
         }
         for port in &ports {
             if attached.contains(&port.id) || !self.devices.contains_key(&port.id) {

@@ -6,6 +6,9 @@
 //! The process is started so that it outlives us: a process group of its own, its output in a file.
 //! It is found again by its socket. When it ends, [`Dataplane::ended`] says so at once.
 
+mod events;
+mod wire;
+
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -13,22 +16,20 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+use vswitch_dpapi::FrameError;
 use vswitch_dpapi::message::{PollMode, Reply, Request};
-use vswitch_dpapi::{Connection, FrameError};
 use vswitch_rpc::{Code, Refusal};
+
+pub use events::Events;
+pub use wire::Wire;
 
 /// The name of the datapath's socket inside the run directory.
 pub const SOCKET_NAME: &str = "datapath.sock";
 
 /// The file for what the datapath has to say.
 pub const LOG_NAME: &str = "datapath.log";
-
-/// How long an answer may take. Requests take milliseconds; a full dump of a large cache is the
-/// longest.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// How long the process may take from its start to its first answer: it registers memory.
 const START: Duration = Duration::from_secs(15);
@@ -108,14 +109,6 @@ pub struct Dataplane {
     started: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Wire {
-    connection: Connection,
-    /// A duplicate of the connection's socket, to wait on.
-    readable: tokio::net::UnixStream,
-    pid: u32,
-}
-
 impl Dataplane {
     /// Nothing is done yet.
     pub fn new(rundir: &Path, launch: Launch) -> Self {
@@ -130,7 +123,7 @@ impl Dataplane {
 
     /// The process, while we speak to it.
     pub fn pid(&self) -> Option<u32> {
-        self.wire.as_ref().map(|wire| wire.pid)
+        self.wire.as_ref().map(Wire::pid)
     }
 
     /// How its workers were told to wait.
@@ -220,30 +213,18 @@ impl Dataplane {
     }
 
     async fn greet(&mut self, stream: UnixStream) -> Result<(), DataplaneError> {
-        let silent = |error: io::Error| DataplaneError::Silent(error.to_string());
-        stream.set_nonblocking(true).map_err(silent)?;
-        let copy = stream.try_clone().map_err(silent)?;
-        let readable = tokio::net::UnixStream::from_std(copy).map_err(silent)?;
-        self.wire = Some(Wire {
-            connection: Connection::new(stream),
-            readable,
-            pid: 0,
-        });
-        let version = vswitch_dpapi::VERSION;
-        match self.ask(&Request::Hello { version }).await {
-            Ok(Reply::Hello { pid, .. }) => {
-                if let Some(wire) = &mut self.wire {
-                    wire.pid = pid;
-                }
-                Ok(())
-            }
-            Ok(other) => Err(unexpected(&other)),
-            Err(DataplaneError::Refused(why)) => {
-                self.wire = None;
-                Err(DataplaneError::Version(why))
-            }
-            Err(error) => Err(error),
-        }
+        self.wire = Some(Wire::greet(stream).await?);
+        Ok(())
+    }
+
+    /// Where the process listens.
+    pub fn socket(&self) -> PathBuf {
+        self.rundir.join(SOCKET_NAME)
+    }
+
+    /// A connection that tells what happens; it needs a datapath that was connected to.
+    pub async fn events(&self) -> Result<Events, DataplaneError> {
+        Events::start(&self.socket()).await
     }
 
     /// One request and its answer.
@@ -272,27 +253,11 @@ impl Dataplane {
         let Some(wire) = &mut self.wire else {
             return Err(DataplaneError::Gone);
         };
-        let answer = async {
-            wire.connection.send(request, fds)?;
-            wire.receive().await
-        };
-        let result = match timeout(ANSWER, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(FrameError::Closed)) => Err(DataplaneError::Gone),
-            Ok(Err(error)) => Err(DataplaneError::Silent(error.to_string())),
-            Err(_) => {
-                let text = format!("nothing came for {} s", ANSWER.as_secs());
-                Err(DataplaneError::Silent(text))
-            }
-        };
-        match result {
-            Ok((Reply::Refused { why }, _)) => Err(DataplaneError::Refused(why)),
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                self.wire = None;
-                Err(error)
-            }
+        let result = wire.exchange(request, fds).await;
+        if result.as_ref().is_err_and(DataplaneError::is_loss) {
+            self.wire = None;
         }
+        result
     }
 
     /// Waits until the datapath is gone. At once when it is already.
@@ -301,7 +266,7 @@ impl Dataplane {
             return;
         };
         match wire.receive().await {
-            Err(FrameError::Closed) => tracing::warn!(pid = wire.pid, "the datapath has ended"),
+            Err(FrameError::Closed) => tracing::warn!(pid = wire.pid(), "the datapath has ended"),
             Err(error) => tracing::warn!(%error, "the connection to the datapath has failed"),
             Ok(_) => tracing::warn!("the datapath spoke without having been asked"),
         }
@@ -331,31 +296,6 @@ impl Dataplane {
                     tracing::warn!("the datapath hangs at its end and is killed");
                     let _ = child.kill().await;
                 }
-            }
-        }
-    }
-}
-
-impl Wire {
-    async fn receive(&mut self) -> Result<(Reply, Vec<OwnedFd>), FrameError> {
-        loop {
-            if let Some(message) = self.connection.try_receive()? {
-                return Ok(message);
-            }
-            self.readable.readable().await?;
-            // Readiness is taken back only by a read that finds nothing, so that nothing that came
-            // in between is waited for.
-            let mut message = Ok(None);
-            let connection = &mut self.connection;
-            let _ = self.readable.try_io(Interest::READABLE, || {
-                message = connection.try_receive();
-                match message {
-                    Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
-                    _ => Ok(()),
-                }
-            });
-            if let Some(message) = message? {
-                return Ok(message);
             }
         }
     }

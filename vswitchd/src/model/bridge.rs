@@ -8,6 +8,7 @@ use vswitch_rpc::bridge::FailMode;
 use super::key::{self, Key};
 use super::mirror::Mirror;
 use super::port::Port;
+use super::target::{self, Target};
 
 /// Addresses a bridge learns unless told otherwise (as Open vSwitch since 3.1).
 pub const MAC_TABLE_SIZE: u32 = 8192;
@@ -42,6 +43,12 @@ pub struct BridgeSettings {
     pub mac_table_size: u32,
     /// Seconds after which an unseen address is forgotten.
     pub mac_aging_time: u32,
+    /// Who tells it, and where those are listened for who want to.
+    pub controllers: Vec<Target>,
+    /// Its OpenFlow number, where it is not made from the address of LOCAL.
+    pub datapath_id: Option<u64>,
+    /// Most flows that table 0 takes.
+    pub flow_limit: Option<u32>,
 }
 
 impl Default for BridgeSettings {
@@ -50,6 +57,9 @@ impl Default for BridgeSettings {
             fail_mode: FailMode::Standalone,
             mac_table_size: MAC_TABLE_SIZE,
             mac_aging_time: MAC_AGING_TIME,
+            controllers: Vec::new(),
+            datapath_id: None,
+            flow_limit: None,
         }
     }
 }
@@ -93,13 +103,53 @@ pub const KEYS: &[Key<BridgeSettings>] = &[
         clear: |bridge| bridge.mac_aging_time = MAC_AGING_TIME,
         show: |bridge| Some(bridge.mac_aging_time.to_string()),
     },
+    Key {
+        name: "controller",
+        live: true,
+        takes: "tcp:ADDRESS[:PORT] and ptcp:[PORT][:ADDRESS], separated by commas; ssl: is not part of \
+                this version",
+        set: |bridge, text| {
+            bridge.controllers = target::parse_list(text)?;
+            Some(())
+        },
+        clear: |bridge| bridge.controllers.clear(),
+        show: |bridge| {
+            let targets: Vec<String> = bridge.controllers.iter().map(Target::to_string).collect();
+            (!targets.is_empty()).then(|| targets.join(","))
+        },
+    },
+    Key {
+        name: "datapath_id",
+        live: true,
+        takes: "16 hexadecimal digits that are not all zero",
+        set: |bridge, text| {
+            let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let number = u64::from_str_radix(text, 16).ok().filter(|_| digits);
+            bridge.datapath_id = Some(number.filter(|number| *number != 0)?);
+            Some(())
+        },
+        clear: |bridge| bridge.datapath_id = None,
+        show: |bridge| Some(format!("{:016x}", bridge.datapath_id?)),
+    },
+    Key {
+        name: "flow_limit",
+        live: true,
+        takes: "a number of flows of table 0 from 1 to 4294967295",
+        set: |bridge, text| {
+            bridge.flow_limit = Some(key::number(text, 1..=u32::MAX)?);
+            Some(())
+        },
+        clear: |bridge| bridge.flow_limit = None,
+        show: |bridge| Some(bridge.flow_limit?.to_string()),
+    },
 ];
 
 impl Bridge {
-    /// The OpenFlow datapath id: 16 hex digits, the address of LOCAL in the lower 12.
-    pub fn datapath_id(&self) -> String {
-        let mac: String = self.mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("0000{mac}")
+    /// The OpenFlow datapath id: the one that was set, else the address of LOCAL in the lower 48 bits.
+    pub fn datapath_id(&self) -> u64 {
+        let [a, b, c, d, e, f] = self.mac;
+        let from_mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        self.settings.datapath_id.unwrap_or(from_mac)
     }
 
     /// Its ports in the order of their numbers, so LOCAL is the last.

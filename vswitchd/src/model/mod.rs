@@ -15,9 +15,11 @@ pub mod name;
 pub mod port;
 pub mod refusal;
 pub mod switch;
+pub mod target;
 
 pub use bridge::{Bridge, BridgeSettings};
 pub use mirror::Mirror;
 pub use port::{Port, PortSettings};
 pub use refusal::ModelError;
 pub use switch::Switch;
+pub use target::Target;

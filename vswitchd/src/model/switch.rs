@@ -390,7 +390,7 @@ mod tests {
         assert!(bridge.ports["br0"].is_local());
         assert_eq!(bridge.ports["br0"].kind, Kind::Internal);
         assert!(bridge.removable().is_empty());
-        assert_eq!(bridge.datapath_id(), "0000020000000001");
+        assert_eq!(bridge.datapath_id(), 0x0200_0000_0001);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
-    VlanSpec,
+    BridgeId, BridgeSpec, Desired, FlowLimit, MirrorSpec, PortConfig, PortId, PortKind, PortSpec,
+    VlanMode, VlanSpec,
 };
 use vswitch_flow::action::{Action, OfPort};
 use vswitch_flow::{FlowRule, Match};
@@ -46,7 +46,16 @@ fn bridge(bridge: &Bridge) -> BridgeSpec {
         name: bridge.name.clone(),
         mac_table_size: bridge.settings.mac_table_size,
         mac_aging_time: bridge.settings.mac_aging_time,
-        flow_limits: Vec::new(),
+        flow_limits: bridge
+            .settings
+            .flow_limit
+            .map(|len| FlowLimit {
+                table: 0,
+                len,
+                evict: false,
+            })
+            .into_iter()
+            .collect(),
         miss_to_controller: false,
         mirrors: bridge
             .mirrors
@@ -104,11 +113,12 @@ fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> P
     }
 }
 
-/// The flows of a new bridge: a standalone one forwards at once.
-pub fn first_flows(mode: FailMode) -> Vec<FlowRule> {
-    match mode {
-        FailMode::Standalone => vec![normal()],
-        FailMode::Secure => Vec::new(),
+/// The flows of a new bridge: a standalone one that no controller is to tell forwards at once.
+pub fn first_flows(bridge: &Bridge) -> Vec<FlowRule> {
+    let settings = &bridge.settings;
+    match settings.fail_mode {
+        FailMode::Standalone if settings.controllers.is_empty() => vec![normal()],
+        FailMode::Standalone | FailMode::Secure => Vec::new(),
     }
 }
 

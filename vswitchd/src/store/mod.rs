@@ -11,17 +11,15 @@
 //! - The file says whose it is and which version: a foreign or damaged file is refused with a
 //!   sentence and left as it is.
 //!
-//! Rows are JSON under `version`, `switch` (numbers to be given next) and `bridge/NAME`; a bridge's
-//! flows are rows of a table of their own.
+//! Rows are JSON under `version`, `switch` (numbers to be given next) and `bridge/NAME`. Flows, groups
+//! and meters are not here: they are the datapath's and their controllers'.
 //!
 //! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
-use vswitch_flow::FlowRule;
 
 use crate::model::{Bridge, Switch};
 
@@ -32,9 +30,6 @@ pub const FILE_NAME: &str = "vswitch.db";
 const VERSION: &[u8] = b"1";
 
 const ROWS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("rows");
-
-/// Flows: the bridge's number and the flow's place in its bridge.
-const FLOWS: TableDefinition<'static, (u32, u32), &'static [u8]> = TableDefinition::new("flows");
 
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -64,16 +59,11 @@ pub enum StoreError {
     },
 }
 
-/// The flows of every bridge, by the bridge's number.
-pub type Flows = BTreeMap<u32, Vec<FlowRule>>;
-
 /// What survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belief {
     /// Bridges, ports, mirrors.
     pub switch: Switch,
-    /// Flows that somebody added.
-    pub flows: Flows,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,7 +121,7 @@ impl Store {
 
     /// Makes `new` what a restart finds, `old` being what it would find now.
     pub fn save(&self, old: &Belief, new: &Belief) -> Result<(), StoreError> {
-        self.write(|rows, flows| {
+        self.write(|rows| {
             if old.switch.next_bridge != new.switch.next_bridge {
                 let row = SwitchRow {
                     next_bridge: new.switch.next_bridge,
@@ -146,19 +136,6 @@ impl Store {
             for name in old.switch.bridges.keys() {
                 if !new.switch.bridges.contains_key(name) {
                     rows.remove(bridge_key(name).as_str())?;
-                }
-            }
-            let none = Vec::new();
-            for id in old.flows.keys().chain(new.flows.keys()) {
-                let before = old.flows.get(id).unwrap_or(&none);
-                let after = new.flows.get(id).unwrap_or(&none);
-                for (place, flow) in (0_u32..).zip(after) {
-                    if before.get(place as usize) != Some(flow) {
-                        flows.insert((*id, place), json(flow).as_slice())?;
-                    }
-                }
-                for place in after.len()..before.len() {
-                    flows.remove((*id, place as u32))?;
                 }
             }
             Ok(())
@@ -181,7 +158,7 @@ impl Store {
             database: Database::create(&nascent).map_err(|error| io(&error))?,
             path: nascent.clone(),
         };
-        store.write(|rows, _| {
+        store.write(|rows| {
             rows.insert("version", VERSION)?;
             Ok(())
         })?;
@@ -191,17 +168,13 @@ impl Store {
 
     fn write(
         &self,
-        work: impl FnOnce(
-            &mut redb::Table<'_, &'static str, &'static [u8]>,
-            &mut redb::Table<'_, (u32, u32), &'static [u8]>,
-        ) -> Result<(), redb::Error>,
+        work: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
         let result = (|| -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
             {
                 let mut rows = transaction.open_table(ROWS)?;
-                let mut flows = transaction.open_table(FLOWS)?;
-                work(&mut rows, &mut flows)?;
+                work(&mut rows)?;
             }
             transaction.commit()?;
             Ok(())
@@ -217,7 +190,7 @@ impl Store {
             path: self.path.clone(),
             why,
         };
-        let (rows, flows) = self
+        let rows = self
             .read_rows()
             .map_err(|error| foreign(error.to_string()))?;
         let mut belief = Belief::default();
@@ -243,10 +216,6 @@ impl Store {
             }
             None => return Err(foreign("it has no version row".into())),
         }
-        for ((bridge, place), value) in flows {
-            let flow: FlowRule = parse(&format!("flow {place}"), &value).map_err(foreign)?;
-            belief.flows.entry(bridge).or_default().push(flow);
-        }
         Ok(belief)
     }
 
@@ -257,17 +226,12 @@ impl Store {
             let (key, value) = row?;
             rows.push((key.value().to_owned(), value.value().to_vec()));
         }
-        let mut flows = Vec::new();
-        for row in transaction.open_table(FLOWS)?.iter()? {
-            let (key, value) = row?;
-            flows.push((key.value(), value.value().to_vec()));
-        }
-        Ok((rows, flows))
+        Ok(rows)
     }
 }
 
-/// What is under each key, as it is in the file: rows, then flows.
-type Rows = (Vec<(String, Vec<u8>)>, Vec<((u32, u32), Vec<u8>)>);
+/// What is under each key, as it is in the file.
+type Rows = Vec<(String, Vec<u8>)>;
 
 /// Whether a file begins as redb's do; the inner error says what is wrong.
 fn check_magic(path: &Path) -> std::io::Result<Result<(), String>> {
@@ -300,8 +264,6 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use vswitch_flow::OfPort;
-    use vswitch_flow::action::Action;
     use vswitch_rpc::method::Options;
 
     fn belief(bridges: u32) -> Belief {
@@ -313,12 +275,6 @@ mod tests {
                 .switch
                 .add_bridge(&name, &Options::new(), mac)
                 .expect("a fresh name");
-            let flow = FlowRule {
-                priority: i as u16,
-                instructions: vec![Action::Output(OfPort(i + 1))].into(),
-                ..FlowRule::default()
-            };
-            belief.flows.entry(i).or_default().push(flow);
         }
         belief
     }
@@ -335,7 +291,6 @@ mod tests {
             .switch
             .set_bridge("br0", &[("fail_mode".into(), "secure".into())].into())
             .unwrap();
-        changed.flows.clear();
         states.push(changed.clone());
         for pair in states.windows(2) {
             store.save(&pair[0], &pair[1]).unwrap();
@@ -380,7 +335,7 @@ mod tests {
         let path = dir.path().join(FILE_NAME);
         let (store, _) = Store::open(&path).unwrap();
         store
-            .write(|rows, _| {
+            .write(|rows| {
                 rows.insert("version", b"99".as_slice())?;
                 Ok(())
             })
@@ -404,7 +359,6 @@ mod tests {
             next.switch
                 .add_bridge(&name, &Options::new(), [2, 0, 0, 0, 0, 1])
                 .unwrap();
-            next.flows = belief(i % 5).flows;
             store.save(&now, &next).unwrap();
             now = next;
             writeln!(out, "saved {i}").unwrap();
@@ -452,8 +406,6 @@ mod tests {
                 saved == last || saved == last + 1,
                 "found {saved}, acknowledged {last}"
             );
-            let flows = belief(saved % 5).flows;
-            assert_eq!(found.flows, flows, "flows belong to the same state");
         }
     }
 }

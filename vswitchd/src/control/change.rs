@@ -1,0 +1,184 @@
+//! Changes to flows, groups and meters: the one way in which they are made.
+//!
+//! Law: a change is made by the datapath first and remembered after ([`Tables`]). What the datapath
+//! did by itself before is remembered before, so that both sides see everything in the same order.
+//!
+//! [`Tables`]: crate::openflow::tables::Tables
+
+use vswitch_dpapi::message::{Reply, Request};
+use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Event, Removal};
+use vswitch_flow::FlowSelect;
+use vswitch_rpc::{Code, Refusal};
+
+use super::Control;
+use crate::dataplane::{DataplaneError, unexpected};
+use crate::plan;
+
+/// Flows asked for at a time, so that no answer is long.
+const PAGE: u32 = 4096;
+
+/// Why changes were not made. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// One of them is not possible.
+    #[error("{why}")]
+    Refused {
+        /// Which, by its place.
+        at: usize,
+        /// Why.
+        why: ChangeRefusal,
+        /// All of them again, so that others may be tried.
+        changes: Vec<Change>,
+    },
+    /// The datapath could not be asked.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Refused { why, .. } => Self::new(Code::Refused, why.to_string()),
+            ChangeError::Dataplane(error) => error.into(),
+        }
+    }
+}
+
+impl Control {
+    /// Makes changes, all or none, in this order.
+    pub(crate) async fn change(
+        &mut self,
+        bridge: u32,
+        changes: Vec<Change>,
+    ) -> Result<(), ChangeError> {
+        let mut request = Request::Change {
+            bridge: BridgeId(bridge),
+            changes,
+        };
+        let mut answer = self.dataplane.ask(&request).await;
+        if answer.as_ref().is_err_and(DataplaneError::is_loss) {
+            // The next datapath has what we remember, so not these.
+            self.recover().await?;
+            answer = self.dataplane.ask(&request).await;
+        }
+        let answer = answer?;
+        while let Some(event) = self.events.here() {
+            self.happened(event);
+        }
+        let changes = match &mut request {
+            Request::Change { changes, .. } => std::mem::take(changes),
+            _ => Vec::new(),
+        };
+        match answer {
+            Reply::Done => {
+                let tables = self.tables.entry(bridge).or_default();
+                for change in changes {
+                    tables.apply(change);
+                }
+                Ok(())
+            }
+            Reply::ChangeRefused { at, why } => Err(ChangeError::Refused {
+                at: at as usize,
+                why,
+                changes,
+            }),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    /// Takes note of what the datapath tells.
+    pub fn happened(&mut self, event: Event) {
+        match event {
+            Event::PacketIn(_) => {}
+            Event::FlowRemoved {
+                bridge,
+                rule,
+                reason,
+                ..
+            } => {
+                // Deletions are changes of ours, remembered as such.
+                let by_itself = matches!(reason, Removal::Idle | Removal::Hard | Removal::Eviction);
+                if by_itself && let Some(tables) = self.tables.get_mut(&bridge.0) {
+                    tables.remove(&rule);
+                }
+            }
+            Event::Learned { bridge, change } => {
+                if let Some(tables) = self.tables.get_mut(&bridge.0) {
+                    tables.apply(Change::Flow(change));
+                }
+            }
+            Event::Timeouts { bridge, rule } => {
+                if let Some(tables) = self.tables.get_mut(&bridge.0) {
+                    tables.set_timeouts(&rule);
+                }
+            }
+        }
+    }
+
+    /// Has the datapath take the flows, groups and meters of a bridge that we remember, or those
+    /// that its settings bring.
+    pub(super) async fn set_tables(&mut self, bridge: u32) -> Result<(), DataplaneError> {
+        if !self.tables.contains_key(&bridge) {
+            let mut bridges = self.belief.switch.bridges.values();
+            let first = bridges
+                .find(|other| other.id == bridge)
+                .map(plan::first_flows);
+            let tables = crate::openflow::tables::Tables::with_flows(first.unwrap_or_default());
+            self.tables.insert(bridge, tables);
+        }
+        let tables = &self.tables[&bridge];
+        let request = Request::SetTables {
+            bridge: BridgeId(bridge),
+            flows: tables.flows().cloned().collect(),
+            groups: tables.groups().cloned().collect(),
+            meters: tables.meters().cloned().collect(),
+        };
+        self.dataplane.tell(&request, &[]).await
+    }
+
+    /// Remembers the flows, groups and meters of a bridge that the datapath has.
+    pub(super) async fn adopt_tables(&mut self, bridge: u32) -> Result<(), DataplaneError> {
+        let mut tables = crate::openflow::tables::Tables::default();
+        let id = BridgeId(bridge);
+        let mut request = Request::Flows {
+            bridge: id,
+            select: Box::new(FlowSelect::default()),
+            max: PAGE,
+        };
+        loop {
+            let (rows, more) = match self.dataplane.ask(&request).await? {
+                Reply::Flows { rows, more } => (rows, more),
+                other => return Err(unexpected(&other)),
+            };
+            for row in rows {
+                tables.add(row.flow);
+            }
+            if !more {
+                break;
+            }
+            request = Request::MoreFlows { max: PAGE };
+        }
+        let request = Request::Groups {
+            bridge: id,
+            id: None,
+        };
+        match self.dataplane.ask(&request).await {
+            Ok(Reply::Groups(rows)) => rows.into_iter().for_each(|row| tables.set_group(row.group)),
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) if error.is_loss() => return Err(error),
+            Err(error) => tracing::debug!(%error, "no groups"),
+        }
+        let request = Request::Meters {
+            bridge: id,
+            id: None,
+        };
+        match self.dataplane.ask(&request).await {
+            Ok(Reply::Meters(rows)) => rows.into_iter().for_each(|row| tables.set_meter(row.meter)),
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) if error.is_loss() => return Err(error),
+            Err(error) => tracing::debug!(%error, "no meters"),
+        }
+        self.tables.insert(bridge, tables);
+        Ok(())
+    }
+}

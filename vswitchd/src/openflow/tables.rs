@@ -1,0 +1,399 @@
+//! What we remember of a bridge's flows, groups and meters, so that a new datapath gets them again.
+//!
+//! The datapath is the truth about what is; this follows it: every change that it made is made here
+//! ([`Tables::apply`]), and what it did by itself (timeouts, `learn`) it tells. Not for answering
+//! requests: dumps are asked of the datapath.
+//!
+//! Cost: one entry for each flow, found by table, priority and match; a change that is not strict
+//! looks at every flow of its tables.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use vswitch_dpapi::Change;
+use vswitch_flow::action::Action;
+use vswitch_flow::group::BUCKET_ALL;
+use vswitch_flow::{
+    FlowCommand, FlowFlags, FlowMod, FlowRule, Group, GroupMod, Match, Meter, MeterMod,
+};
+
+/// Flags that stay with a flow; the others are about the change that brings it.
+const KEPT: FlowFlags = FlowFlags(
+    FlowFlags::SEND_FLOW_REM.0 | FlowFlags::NO_PACKET_COUNTS.0 | FlowFlags::NO_BYTE_COUNTS.0,
+);
+
+/// Flows, groups and meters of one bridge.
+#[derive(Debug, Default)]
+pub struct Tables {
+    flows: BTreeMap<u8, HashTable<FlowRule>>,
+    groups: BTreeMap<u32, Group>,
+    meters: BTreeMap<u32, Meter>,
+    hasher: RandomState,
+}
+
+impl Tables {
+    /// These flows and nothing else.
+    pub fn with_flows(flows: impl IntoIterator<Item = FlowRule>) -> Self {
+        let mut tables = Self::default();
+        for rule in flows {
+            tables.add(rule);
+        }
+        tables
+    }
+
+    /// All flows.
+    pub fn flows(&self) -> impl Iterator<Item = &FlowRule> {
+        self.flows.values().flatten()
+    }
+
+    /// How many flows there are.
+    pub fn len(&self) -> usize {
+        self.flows.values().map(HashTable::len).sum()
+    }
+
+    /// Whether there is no flow.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// All meters.
+    pub fn meters(&self) -> impl Iterator<Item = &Meter> {
+        self.meters.values()
+    }
+
+    fn hash(hasher: &RandomState, rule: &FlowRule) -> u64 {
+        hasher.hash_one((rule.priority, &rule.matches))
+    }
+
+    fn is_same(a: &FlowRule, b: &FlowRule) -> bool {
+        a.priority == b.priority && a.matches == b.matches
+    }
+
+    /// The flow with the table, priority and match of `rule`.
+    pub fn find(&self, rule: &FlowRule) -> Option<&FlowRule> {
+        let hash = Self::hash(&self.hasher, rule);
+        let table = self.flows.get(&rule.table)?;
+        table.find(hash, |other| Self::is_same(other, rule))
+    }
+
+    fn find_mut(&mut self, rule: &FlowRule) -> Option<&mut FlowRule> {
+        let hash = Self::hash(&self.hasher, rule);
+        let table = self.flows.get_mut(&rule.table)?;
+        table.find_mut(hash, |other| Self::is_same(other, rule))
+    }
+
+    /// Puts a flow in, in the place of the one that has its table, priority and match.
+    pub fn add(&mut self, mut rule: FlowRule) {
+        rule.flags = FlowFlags(rule.flags.0 & KEPT.0);
+        let hasher = &self.hasher;
+        let hash = Self::hash(hasher, &rule);
+        let table = self.flows.entry(rule.table).or_default();
+        match table.find_mut(hash, |other| Self::is_same(other, &rule)) {
+            Some(old) => *old = rule,
+            None => {
+                table.insert_unique(hash, rule, |rule| Self::hash(hasher, rule));
+            }
+        }
+    }
+
+    /// The flow has gone by itself.
+    pub fn remove(&mut self, rule: &FlowRule) {
+        let hash = Self::hash(&self.hasher, rule);
+        if let Some(table) = self.flows.get_mut(&rule.table)
+            && let Ok(entry) = table.find_entry(hash, |other| Self::is_same(other, rule))
+        {
+            entry.remove();
+        }
+    }
+
+    /// The flow has other timeouts now.
+    pub fn set_timeouts(&mut self, rule: &FlowRule) {
+        if let Some(known) = self.find_mut(rule) {
+            known.idle_timeout = rule.idle_timeout;
+            known.hard_timeout = rule.hard_timeout;
+        }
+    }
+
+    /// A group as it is now.
+    pub fn set_group(&mut self, group: Group) {
+        self.groups.insert(group.id, group);
+    }
+
+    /// A meter as it is now.
+    pub fn set_meter(&mut self, meter: Meter) {
+        self.meters.insert(meter.id, meter);
+    }
+
+    /// Makes a change that the datapath has made.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Flow(change) => self.change_flows(*change),
+            Change::Group(change) => self.change_groups(*change),
+            Change::Meter(change) => self.change_meters(&change),
+        }
+    }
+
+    fn change_flows(&mut self, change: FlowMod) {
+        match change.command {
+            FlowCommand::Add => self.add(change.rule),
+            FlowCommand::Modify | FlowCommand::ModifyStrict => {
+                let mut found = false;
+                let write = |rule: &mut FlowRule| {
+                    rule.instructions = change.rule.instructions.clone();
+                    if change.new_cookie {
+                        rule.cookie = change.rule.cookie;
+                    }
+                };
+                if change.command == FlowCommand::ModifyStrict && !change.all_tables {
+                    if let Some(rule) = self.find_mut(&change.rule)
+                        && change.concerns(rule)
+                    {
+                        write(rule);
+                        found = true;
+                    }
+                } else {
+                    for rule in self.tables_mut(&change).flat_map(HashTable::iter_mut) {
+                        if change.concerns(rule) {
+                            write(rule);
+                            found = true;
+                        }
+                    }
+                }
+                if !found && change.upsert {
+                    self.add(change.rule);
+                }
+            }
+            FlowCommand::DeleteStrict if !change.all_tables => {
+                if self
+                    .find(&change.rule)
+                    .is_some_and(|rule| change.concerns(rule))
+                {
+                    self.remove(&change.rule);
+                }
+            }
+            FlowCommand::Delete if is_unconditional(&change) => {
+                self.tables_mut(&change).for_each(HashTable::clear);
+            }
+            FlowCommand::Delete | FlowCommand::DeleteStrict => {
+                for table in self.tables_mut(&change) {
+                    table.retain(|rule| !change.concerns(rule));
+                }
+            }
+        }
+    }
+
+    fn tables_mut(&mut self, change: &FlowMod) -> impl Iterator<Item = &mut HashTable<FlowRule>> {
+        let only = (!change.all_tables).then_some(change.rule.table);
+        self.flows
+            .iter_mut()
+            .filter(move |(number, _)| only.is_none_or(|only| only == **number))
+            .map(|(_, table)| table)
+    }
+
+    fn change_groups(&mut self, change: GroupMod) {
+        match change {
+            GroupMod::Add(group) | GroupMod::Modify(group) | GroupMod::AddOrModify(group) => {
+                self.set_group(group);
+            }
+            GroupMod::Delete(id) => {
+                self.groups.remove(&id);
+                self.forget_flows(|rule| rule.uses_group(id));
+            }
+            GroupMod::DeleteAll => {
+                self.groups.clear();
+                self.forget_flows(|rule| {
+                    let mut found = false;
+                    rule.each_action(&mut |action| found |= matches!(action, Action::Group(_)));
+                    found
+                });
+            }
+            GroupMod::InsertBuckets {
+                id,
+                before,
+                buckets,
+            } => {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    let place = before
+                        .and_then(|id| group.buckets.iter().position(|bucket| bucket.id == id))
+                        .unwrap_or(group.buckets.len());
+                    group.buckets.splice(place..place, buckets);
+                }
+            }
+            GroupMod::RemoveBucket { id, bucket } => {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    let goes = |other: u32| bucket == BUCKET_ALL || bucket == other;
+                    group.buckets.retain(|bucket| !goes(bucket.id));
+                }
+            }
+        }
+    }
+
+    fn change_meters(&mut self, change: &MeterMod) {
+        match change {
+            MeterMod::Add(meter) | MeterMod::Modify(meter) => self.set_meter(meter.clone()),
+            MeterMod::Delete(id) => {
+                self.meters.remove(id);
+                self.forget_flows(|rule| rule.instructions.meter == Some(*id));
+            }
+            MeterMod::DeleteAll => {
+                self.meters.clear();
+                self.forget_flows(|rule| rule.instructions.meter.is_some());
+            }
+        }
+    }
+
+    fn forget_flows(&mut self, goes: impl Fn(&FlowRule) -> bool) {
+        for table in self.flows.values_mut() {
+            table.retain(|rule| !goes(rule));
+        }
+    }
+}
+
+/// Whether a deletion takes all flows of its tables.
+fn is_unconditional(change: &FlowMod) -> bool {
+    let all = FlowMod {
+        all_tables: change.all_tables,
+        ..FlowMod::new(change.command, FlowRule::default())
+    };
+    change.rule.matches == Match::any()
+        && change.cookie_mask == 0
+        && (change.out_port, change.out_group) == (all.out_port, all.out_group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vswitch_flow::{Field, Instructions, OfPort};
+
+    fn rule(table: u8, priority: u16, port: u128, to: u32) -> FlowRule {
+        FlowRule {
+            table,
+            priority,
+            matches: Match::any().with(Field::InPort, port),
+            instructions: Instructions::apply(vec![Action::Output(OfPort(to))]),
+            ..FlowRule::default()
+        }
+    }
+
+    fn flow(command: FlowCommand, rule: FlowRule) -> Change {
+        Change::from(FlowMod::new(command, rule))
+    }
+
+    fn all(tables: &Tables) -> Vec<FlowRule> {
+        let mut all: Vec<FlowRule> = tables.flows().cloned().collect();
+        all.sort_by_key(|rule| (rule.table, rule.priority, format!("{:?}", rule.matches)));
+        all
+    }
+
+    #[test]
+    fn a_flow_takes_the_place_of_its_like_and_no_others() {
+        let mut tables = Tables::default();
+        let checked = FlowRule {
+            flags: FlowFlags::CHECK_OVERLAP.with(FlowFlags::SEND_FLOW_REM),
+            ..rule(0, 5, 1, 2)
+        };
+        for rule in [
+            rule(0, 5, 1, 9),
+            checked,
+            rule(0, 6, 1, 3),
+            rule(1, 5, 1, 4),
+        ] {
+            tables.apply(flow(FlowCommand::Add, rule));
+        }
+        let kept = FlowRule {
+            flags: FlowFlags::SEND_FLOW_REM,
+            ..rule(0, 5, 1, 2)
+        };
+        assert_eq!(all(&tables), [kept, rule(0, 6, 1, 3), rule(1, 5, 1, 4)]);
+    }
+
+    #[test]
+    fn modifications_leave_cookies_and_add_only_where_they_should() {
+        let mut tables = Tables::with_flows([rule(0, 5, 1, 2), rule(0, 6, 2, 2)]);
+        let any = |to| FlowRule {
+            cookie: 7,
+            matches: Match::any(),
+            ..rule(0, 0, 0, to)
+        };
+        tables.apply(flow(FlowCommand::Modify, any(8)));
+        assert_eq!(all(&tables), [rule(0, 5, 1, 8), rule(0, 6, 2, 8)]);
+        tables.apply(flow(FlowCommand::ModifyStrict, rule(0, 5, 2, 3)));
+        assert_eq!(tables.len(), 2);
+        let upsert = FlowMod {
+            upsert: true,
+            new_cookie: true,
+            ..FlowMod::new(FlowCommand::ModifyStrict, rule(0, 5, 2, 3))
+        };
+        tables.apply(upsert.clone().into());
+        assert_eq!(tables.len(), 3);
+        let again = FlowMod {
+            rule: FlowRule {
+                cookie: 9,
+                ..rule(0, 5, 2, 4)
+            },
+            ..upsert
+        };
+        tables.apply(again.clone().into());
+        assert_eq!(tables.find(&rule(0, 5, 2, 0)), Some(&again.rule));
+    }
+
+    #[test]
+    fn deletions_take_what_their_conditions_say() {
+        let rules = [rule(0, 5, 1, 2), rule(0, 6, 2, 3), rule(1, 5, 1, 2)];
+        let left = |change: FlowMod| {
+            let mut tables = Tables::with_flows(rules.clone());
+            tables.apply(change.into());
+            all(&tables)
+        };
+        let any = FlowRule {
+            matches: Match::any(),
+            ..rule(0, 0, 0, 0)
+        };
+        let delete = FlowMod::new(FlowCommand::Delete, any);
+        assert_eq!(left(delete.clone()), rules[2..]);
+        let everywhere = FlowMod {
+            all_tables: true,
+            ..delete.clone()
+        };
+        assert!(left(everywhere.clone()).is_empty());
+        let to_2 = FlowMod {
+            out_port: OfPort(2),
+            ..everywhere
+        };
+        assert_eq!(left(to_2), rules[1..2]);
+        let strict = FlowMod::new(FlowCommand::DeleteStrict, rule(0, 5, 1, 0));
+        assert_eq!(left(strict.clone()), rules[1..]);
+        let other_cookie = FlowMod {
+            cookie: 1,
+            cookie_mask: 1,
+            ..strict
+        };
+        assert_eq!(left(other_cookie), rules);
+    }
+
+    #[test]
+    fn groups_and_meters_take_their_flows_along() {
+        let by_group = FlowRule {
+            instructions: Instructions::apply(vec![Action::Group(3)]),
+            ..rule(0, 1, 1, 0)
+        };
+        let metered = FlowRule {
+            instructions: Instructions {
+                meter: Some(4),
+                ..Instructions::default()
+            },
+            ..rule(0, 2, 1, 0)
+        };
+        let mut tables = Tables::with_flows([by_group, metered.clone(), rule(0, 3, 1, 1)]);
+        tables.apply(Change::Group(Box::new(GroupMod::Delete(3))));
+        assert_eq!(all(&tables), [metered, rule(0, 3, 1, 1)]);
+        tables.apply(Change::Meter(Box::new(MeterMod::DeleteAll)));
+        assert_eq!(all(&tables), [rule(0, 3, 1, 1)]);
+    }
+}
