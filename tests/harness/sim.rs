@@ -13,15 +13,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vswitch_datapath::buffer::{FramePool, SharedFrames};
+use vswitch_datapath::control::{ChangeError, Ledger, removal};
 use vswitch_datapath::counters::{DropReason, Drops};
 use vswitch_datapath::offload::Capabilities;
-use vswitch_datapath::pipeline::Tables;
+use vswitch_datapath::pipeline::{Gone, Tables};
 use vswitch_datapath::port::memory::{MemoryQueue, MemoryWire, WirePacket};
 use vswitch_datapath::port::{PortCounters, PortIndex};
 use vswitch_datapath::tick::Tick;
 use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Change, Desired, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
+    BridgeId, BridgeSpec, Change, Desired, Event, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
 };
 use vswitch_flow::{Action, FlowRule, Match, OfPort};
 use vswitch_sys::memory::Frame;
@@ -101,7 +102,8 @@ pub struct Sim {
     workers: Vec<Worker>,
     frames: Arc<SharedFrames>,
     frames_at_start: (usize, usize),
-    tables: Arc<Tables>,
+    ledger: Ledger,
+    events: Vec<Event>,
     desired: Desired,
     wires: BTreeMap<u32, MemoryWire>,
     /// Slot numbers by port, for readiness.
@@ -132,8 +134,9 @@ impl Sim {
         frames: Arc<SharedFrames>,
         caps: impl Fn(PortId) -> Capabilities,
     ) -> Self {
-        let tables = Tables::build(&desired, None, 1, 7).expect("the desired state is sound");
-        let tables = Arc::new(tables);
+        let mut ledger = Ledger::new(7).expect("nothing is sound");
+        let gone = ledger.set_desired(&desired, Tick(0));
+        assert!(gone.expect("the desired state is sound").is_empty());
         let inboxes: Vec<_> = (0..workers).map(|_| Inbox::new(None)).collect();
         let frames_at_start = frames.free_len();
         let mut sim = Self {
@@ -142,7 +145,7 @@ impl Sim {
                     Worker::new(
                         id as u32,
                         Arc::clone(&frames),
-                        Arc::clone(&tables),
+                        Arc::clone(ledger.tables()),
                         11 + id as u64,
                         Arc::clone(&inboxes[id]),
                         inboxes.clone(),
@@ -151,7 +154,8 @@ impl Sim {
                 .collect(),
             frames,
             frames_at_start,
-            tables,
+            ledger,
+            events: Vec::new(),
             wires: BTreeMap::new(),
             slots: BTreeMap::new(),
             #[expect(
@@ -214,30 +218,37 @@ impl Sim {
         }
     }
 
-    /// Replaces the flows of a bridge.
+    /// Replaces the flows of a bridge; its groups and meters stay.
     pub fn set_flows(&mut self, bridge: u32, flows: Vec<FlowRule>) {
-        let epoch = self.tables.epoch + 1;
-        let tables = self
-            .tables
-            .set_flows(BridgeId(bridge), flows, epoch, self.tick);
-        self.publish(tables.expect("the bridge is there"));
+        let id = BridgeId(bridge);
+        let at = self.tables().bridge(id).expect("the bridge is there");
+        let groups = at.groups().iter().map(|g| g.group().clone()).collect();
+        let meters = at.meters().iter().map(|m| m.meter().clone()).collect();
+        let gone = self.ledger.set_tables(id, flows, groups, meters, self.tick);
+        self.publish(gone.expect("the bridge is there"));
     }
 
-    /// Changes the flows of a bridge.
+    /// Changes a bridge.
+    ///
+    /// # Errors
+    /// Why that cannot be; nothing has changed then.
+    pub fn change(&mut self, bridge: u32, changes: Vec<Change>) -> Result<(), ChangeError> {
+        let gone = self.ledger.change(BridgeId(bridge), changes, self.tick)?;
+        self.publish(gone);
+        Ok(())
+    }
+
+    /// Changes a bridge in a way that is sound.
     pub fn mod_flows(&mut self, bridge: u32, changes: Vec<Change>) {
-        let epoch = self.tables.epoch + 1;
-        let tables = self
-            .tables
-            .mod_flows(BridgeId(bridge), changes, epoch, self.tick);
-        self.publish(tables.expect("the bridge is there"));
+        let changed = self.change(bridge, changes);
+        changed.expect("the changes can be made");
     }
 
     /// Replaces the desired state; ports with queues stay as they are.
     pub fn set_desired(&mut self, desired: Desired) {
-        let epoch = self.tables.epoch + 1;
-        let tables = Tables::build(&desired, Some(&self.tables), epoch, 7);
+        let gone = self.ledger.set_desired(&desired, self.tick);
         self.desired = desired;
-        self.publish(tables.expect("the desired state is sound"));
+        self.publish(gone.expect("the desired state is sound"));
     }
 
     /// The desired state in force.
@@ -246,11 +257,19 @@ impl Sim {
         &self.desired
     }
 
-    fn publish(&mut self, tables: Tables) {
-        self.tables = Arc::new(tables);
+    /// Gives the newest tables to all workers, and notes what controllers are told of what went.
+    fn publish(&mut self, gone: Vec<Gone>) {
         for worker in &mut self.workers {
-            worker.publish(Arc::clone(&self.tables));
+            worker.publish(Arc::clone(self.ledger.tables()));
+            worker.credit_rules();
         }
+        let told = gone.iter().filter_map(|gone| removal(gone, self.tick));
+        self.events.extend(told);
+    }
+
+    /// What has happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
     /// Takes a port's device away for good; what it counted stays in the books.
@@ -272,7 +291,7 @@ impl Sim {
     /// The tables in force.
     #[must_use]
     pub fn tables(&self) -> &Tables {
-        &self.tables
+        self.ledger.tables()
     }
 
     /// A worker, to be looked at.
@@ -304,9 +323,12 @@ impl Sim {
     /// Lets time pass.
     pub fn advance(&mut self, by: Duration) {
         self.tick = Tick(self.tick.0 + by.as_millis() as u64);
-        for bridge in self.tables.bridges() {
+        for bridge in self.ledger.tables().bridges() {
             bridge.fdb.expire(self.tick);
         }
+        self.credit_rules();
+        let gone = self.ledger.expire(self.tick);
+        self.publish(gone);
     }
 
     /// Rounds until nothing moves, with the books checked after each.

@@ -17,6 +17,9 @@
 )]
 
 mod attach;
+mod changes;
+mod ledger;
+mod listener;
 mod reports;
 mod server;
 
@@ -27,20 +30,26 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use vswitch_dpapi::message::{PollMode, Reply, Request, State};
-use vswitch_dpapi::{Attachment, BridgeId, Desired, PortId, PortKind, PortSpec, VERSION};
+use vswitch_dpapi::{Attachment, BridgeId, Desired, Event, PortId, PortKind, PortSpec, VERSION};
 use vswitch_sys::xsk::SharedUmem;
 
 use crate::buffer::SharedFrames;
-use crate::pipeline::{self, Tables};
+use crate::pipeline::{self, Bridge, Rule, Tables};
 use crate::port::PortIndex;
 use crate::tick::Tick;
 use crate::worker::{Command, Inbox, QueueId, Route, WaitPolicy, Worker, WorkerHandle};
 
+use listener::Listener;
+
+pub use ledger::{ChangeError, Learned, Ledger, removal};
 pub use server::serve;
 
 /// Longest wait for a worker: a round with the largest batch takes microseconds, but the machine
 /// may have other plans for the core.
 const WORKER_WAIT: Duration = Duration::from_secs(5);
+
+/// Shortest wait for the next timeout of a flow: those that end about the same time go together.
+const EXPIRY_WAIT: Duration = Duration::from_millis(50);
 
 /// How a datapath is set up at start.
 #[derive(Clone, Debug)]
@@ -70,17 +79,29 @@ struct Held {
     detail: String,
 }
 
+/// What is remembered of a connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Flows that it asked for and has not been told of yet, last one first.
+    flows: Vec<Arc<Rule>>,
+    /// It is told of events.
+    listener: Option<Listener>,
+}
+
 /// The control thread's state.
 pub struct Control {
     config: Config,
     started: Instant,
     desired: Desired,
-    tables: Arc<Tables>,
+    ledger: Ledger,
     frames: Arc<SharedFrames>,
     umem: Arc<SharedUmem>,
     workers: Vec<WorkerHandle>,
     held: BTreeMap<PortId, Held>,
     poll: PollMode,
+    /// Connections that are told of events, and what they are to be told next.
+    listeners: usize,
+    events: Vec<Event>,
 }
 
 /// Why a request was refused: a sentence for the person who asked.
@@ -138,6 +159,9 @@ pub enum Refusal {
     /// Tables that cannot be.
     #[error(transparent)]
     Tables(#[from] pipeline::Refusal),
+    /// A change that cannot be made.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }
 
 impl Control {
@@ -148,9 +172,7 @@ impl Control {
     pub fn start(config: Config) -> std::io::Result<Self> {
         let frames = SharedFrames::new(config.chunks, config.larges)?;
         let umem = Arc::new(SharedUmem::new(frames.region()));
-        let empty = Tables::build(&Desired::default(), None, 1, config.seed)
-            .map_err(std::io::Error::other)?;
-        let tables = Arc::new(empty);
+        let ledger = Ledger::new(config.seed).map_err(std::io::Error::other)?;
         let started = Instant::now();
         let mut queues = Vec::new();
         let mut inboxes = Vec::new();
@@ -164,7 +186,7 @@ impl Control {
             let worker = Worker::new(
                 id as u32,
                 Arc::clone(&frames),
-                Arc::clone(&tables),
+                Arc::clone(ledger.tables()),
                 config.seed.rotate_left(id as u32) ^ id as u64,
                 Arc::clone(&inboxes[id]),
                 inboxes.clone(),
@@ -177,17 +199,24 @@ impl Control {
             config,
             started,
             desired: Desired::default(),
-            tables,
+            ledger,
             frames,
             umem,
             workers,
             held: BTreeMap::new(),
+            listeners: 0,
+            events: Vec::new(),
         })
     }
 
     /// Carries a request out. The reply is sent with the descriptors beside it.
-    pub fn handle(&mut self, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<OwnedFd>) {
-        match self.try_handle(request, fds) {
+    pub fn handle(
+        &mut self,
+        session: &mut Session,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> (Reply, Vec<OwnedFd>) {
+        match self.try_handle(session, request, fds) {
             Ok(answer) => answer,
             Err(refusal) => {
                 let why = refusal.to_string();
@@ -199,6 +228,7 @@ impl Control {
 
     fn try_handle(
         &mut self,
+        session: &mut Session,
         request: Request,
         fds: Vec<OwnedFd>,
     ) -> Result<(Reply, Vec<OwnedFd>), Refusal> {
@@ -220,23 +250,29 @@ impl Control {
                 Reply::Done
             }
             Request::Export { port } => return self.export(port),
-            Request::SetTables { bridge, flows, .. } => {
-                let epoch = self.next_epoch();
-                let tables = self.tables.set_flows(bridge, flows, epoch, self.now())?;
-                self.publish(tables)?;
-                Reply::Done
+            Request::SetTables {
+                bridge,
+                flows,
+                groups,
+                meters,
+            } => self.set_tables(bridge, flows, groups, meters)?,
+            Request::Change { bridge, changes } => self.change(bridge, changes)?,
+            Request::Flows {
+                bridge,
+                select,
+                max,
+            } => {
+                self.choose_flows(session, bridge, &select)?;
+                self.more_flows(session, max)?
             }
-            Request::Change { bridge, changes } => {
-                let epoch = self.next_epoch();
-                let tables = self.tables.mod_flows(bridge, changes, epoch, self.now())?;
-                self.publish(tables)?;
-                Reply::Done
-            }
-            Request::Flows { bridge, select, .. } => self.flows(bridge, &select)?,
+            Request::MoreFlows { max } => self.more_flows(session, max)?,
+            Request::Aggregate { bridge, select } => self.aggregate(bridge, &select)?,
+            Request::Tables { bridge } => self.table_stats(bridge)?,
+            Request::Groups { bridge, id } => self.groups(bridge, id)?,
+            Request::Meters { bridge, id } => self.meters(bridge, id)?,
             Request::Fdb { bridge } => self.fdb(bridge)?,
             Request::FlushFdb { bridge } => {
-                let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
-                bridge.fdb.flush();
+                self.bridge(bridge)?.fdb.flush();
                 Reply::Done
             }
             Request::Megaflows => self.megaflows()?,
@@ -250,14 +286,16 @@ impl Control {
                 self.ask_all(|done| Command::SetWait(wait, done))?;
                 Reply::Done
             }
-            Request::MoreFlows { .. }
-            | Request::Aggregate { .. }
-            | Request::Tables { .. }
-            | Request::Groups { .. }
-            | Request::Meters { .. }
-            | Request::PacketOut { .. }
-            | Request::Resume { .. }
-            | Request::Events => return Err(Refusal::Unknown),
+            Request::Events => {
+                if session.listener.is_none() {
+                    session.listener = Some(Listener::default());
+                    self.listen(1);
+                }
+                Reply::Done
+            }
+            Request::PacketOut { .. } | Request::Resume { .. } => {
+                return Err(Refusal::Unknown);
+            }
             Request::Shutdown => {
                 self.stop();
                 Reply::Done
@@ -266,12 +304,44 @@ impl Control {
         Ok((reply, Vec::new()))
     }
 
-    /// What happens with time: learned addresses grow old.
+    /// What happens every second: learned addresses grow old.
     pub fn tick(&mut self) {
         let now = self.now();
-        for bridge in self.tables.bridges() {
+        for bridge in self.ledger.tables().bridges() {
             bridge.fdb.expire(now);
         }
+    }
+
+    /// How long nothing happens by itself.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let next = self.ledger.next_expiry();
+        let left = next.map(|at| Duration::from_millis((at.0 + 1).saturating_sub(self.now().0)));
+        left.map_or(Duration::MAX, |left| left.max(EXPIRY_WAIT))
+    }
+
+    /// Takes out flows whose timeouts have ended.
+    pub fn expire(&mut self) {
+        if let Err(refusal) = self.expire_flows() {
+            tracing::error!(why = refusal.to_string(), "flows could not be timed out");
+        }
+    }
+
+    /// More listeners, or fewer.
+    fn listen(&mut self, more: isize) {
+        self.listeners = self.listeners.saturating_add_signed(more);
+    }
+
+    /// Notes an event for those who listen.
+    fn tell(&mut self, event: Event) {
+        if self.listeners > 0 {
+            self.events.push(event);
+        }
+    }
+
+    /// What listeners are to be told.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
     /// Stops the workers and closes every port.
@@ -293,8 +363,9 @@ impl Control {
         Tick(self.started.elapsed().as_millis() as u64)
     }
 
-    fn next_epoch(&self) -> u64 {
-        self.tables.epoch + 1
+    fn bridge(&self, id: BridgeId) -> Result<&Arc<Bridge>, Refusal> {
+        let bridge = self.ledger.tables().bridge(id);
+        bridge.ok_or(Refusal::Bridge(id))
     }
 
     fn state(&self) -> State {
@@ -316,24 +387,25 @@ impl Control {
     /// Puts a new desired state in force: queues of ports that are gone are closed first, then the
     /// tables change, all at once.
     fn set_desired(&mut self, desired: Desired) -> Result<Reply, Refusal> {
-        let epoch = self.next_epoch();
-        let tables = Tables::build(&desired, Some(&self.tables), epoch, self.config.seed)?;
+        let before = Arc::clone(self.ledger.tables());
+        let gone = self.ledger.set_desired(&desired, self.now())?;
         let kept = |id: &PortId, old: &Desired| {
             let find = |d: &Desired| d.ports.iter().find(|p| p.id == *id).cloned();
             let (old, new) = (find(old), find(&desired));
             new.is_some_and(|new| old.is_some_and(|old| old.kind == new.kind))
         };
-        let gone: Vec<_> = self
+        let useless: Vec<_> = self
             .held
             .keys()
             .filter(|id| !kept(id, &self.desired))
             .copied()
             .collect();
-        for port in gone {
+        for port in useless {
             self.detach(port)?;
         }
         let old = std::mem::replace(&mut self.desired, desired);
-        self.publish(tables)?;
+        self.publish(before)?;
+        self.tell_gone(&gone)?;
         let mtus: Vec<_> = self
             .desired
             .ports
@@ -354,10 +426,13 @@ impl Control {
         })
     }
 
-    fn publish(&mut self, tables: Tables) -> Result<(), Refusal> {
-        self.tables = Arc::new(tables);
-        let tables = Arc::clone(&self.tables);
-        self.ask_all(|done| Command::Publish(Arc::clone(&tables), done))?;
+    /// Gives the newest tables to all workers. `before` are the ones that they had: they are freed
+    /// here, when nobody uses them any more.
+    fn publish(&mut self, before: Arc<Tables>) -> Result<(), Refusal> {
+        let tables = self.ledger.tables();
+        if tables.epoch != before.epoch {
+            self.ask_all(|done| Command::Publish(Arc::clone(tables), done))?;
+        }
         Ok(())
     }
 

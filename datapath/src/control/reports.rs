@@ -1,41 +1,148 @@
-//! What control tells of the datapath: flows, addresses, ports, workers, drops.
+//! What control tells of the datapath: flows, groups, meters, addresses, ports, workers, drops.
+
+use std::collections::HashMap;
 
 use vswitch_dpapi::message::{
-    DropRow, FdbRow, FlowStats, MegaflowRow, PortCounters, PortStats, Reply, StageStats,
-    TraceReport, WorkerStats,
+    DropRow, FdbRow, FlowStats, GroupStats, MegaflowRow, MeterStats, PortCounters, PortStats,
+    Reply, StageStats, TableStats, TraceReport, WorkerStats,
 };
 use vswitch_dpapi::{BridgeId, PortId};
+use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Field, FlowKey, FlowSelect, OfPort};
 
-use super::{Control, Refusal};
+use super::{Control, Refusal, Session};
 use crate::counters::{DropReason, Drops};
-use crate::pipeline;
+use crate::pipeline::{self, named_groups};
 use crate::worker::{Command, Snapshot, Stage};
 
 impl Control {
-    pub(super) fn flows(&self, bridge: BridgeId, select: &FlowSelect) -> Result<Reply, Refusal> {
+    /// Notes which flows a connection asks for.
+    pub(super) fn choose_flows(
+        &self,
+        session: &mut Session,
+        bridge: BridgeId,
+        select: &FlowSelect,
+    ) -> Result<(), Refusal> {
+        let rules = self.bridge(bridge)?.rules();
+        let chosen = rules.filter(|rule| select.selects(rule.flow()));
+        session.flows = chosen.cloned().collect();
+        session.flows.reverse();
+        Ok(())
+    }
+
+    /// The next flows that a connection asked for, with counters as they are now.
+    pub(super) fn more_flows(&self, session: &mut Session, max: u32) -> Result<Reply, Refusal> {
         self.ask_all(Command::CreditRules)?;
         let now = self.now();
-        let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
-        let rules = bridge.rules().filter(|rule| select.selects(rule.flow()));
-        let rows = rules.map(|rule| {
+        let left = session.flows.len().saturating_sub(max as usize);
+        let rows = session.flows.drain(left..).rev().map(|rule| {
             let stats = rule.stats();
             FlowStats {
-                flow: rule.flow().clone(),
+                flow: rule.to_flow(),
                 packets: stats.packets(),
                 bytes: stats.bytes(),
                 age_ms: now.since(rule.created()),
                 idle_ms: stats.used().map(|used| now.since(used)),
             }
         });
+        let rows = rows.collect();
+        if left == 0 {
+            session.flows = Vec::new();
+        }
         Ok(Reply::Flows {
-            rows: rows.collect(),
-            more: false,
+            rows,
+            more: left > 0,
         })
     }
 
+    pub(super) fn aggregate(
+        &self,
+        bridge: BridgeId,
+        select: &FlowSelect,
+    ) -> Result<Reply, Refusal> {
+        self.ask_all(Command::CreditRules)?;
+        let (mut packets, mut bytes, mut flows) = (0, 0, 0);
+        for rule in self.bridge(bridge)?.rules() {
+            if select.selects(rule.flow()) {
+                packets += rule.stats().packets();
+                bytes += rule.stats().bytes();
+                flows += 1;
+            }
+        }
+        Ok(Reply::Aggregate {
+            packets,
+            bytes,
+            flows,
+        })
+    }
+
+    pub(super) fn table_stats(&self, bridge: BridgeId) -> Result<Reply, Refusal> {
+        self.ask_all(Command::CreditRules)?;
+        let bridge = self.bridge(bridge)?;
+        let rows = (0..=TABLE_MAX).filter_map(|table| {
+            let flows = bridge.table(table);
+            let (lookups, matched) = bridge.lookups().of(table);
+            (flows.is_some() || lookups > 0).then(|| TableStats {
+                table,
+                active: flows.map_or(0, |flows| flows.len() as u32),
+                lookups,
+                matched,
+            })
+        });
+        Ok(Reply::Tables(rows.collect()))
+    }
+
+    pub(super) fn groups(&self, bridge: BridgeId, id: Option<u32>) -> Result<Reply, Refusal> {
+        self.ask_all(Command::CreditRules)?;
+        let now = self.now();
+        let all = self.bridge(bridge)?.groups();
+        // Groups that name a group, once each.
+        let mut named = HashMap::<u32, u32>::new();
+        for entry in &all {
+            for id in named_groups(entry.group()) {
+                *named.entry(id).or_default() += 1;
+            }
+        }
+        let wanted = all
+            .iter()
+            .filter(|entry| id.is_none_or(|id| id == entry.group().id));
+        let rows = wanted.map(|entry| {
+            let (packets, bytes) = entry.traffic();
+            let id = entry.group().id;
+            GroupStats {
+                group: entry.group().clone(),
+                references: entry.flows() + named.get(&id).copied().unwrap_or_default(),
+                packets,
+                bytes,
+                age_ms: now.since(entry.created()),
+                buckets: entry.bucket_traffic(),
+            }
+        });
+        Ok(Reply::Groups(rows.collect()))
+    }
+
+    pub(super) fn meters(&self, bridge: BridgeId, id: Option<u32>) -> Result<Reply, Refusal> {
+        let now = self.now();
+        let all = self.bridge(bridge)?.meters();
+        let wanted = all
+            .iter()
+            .filter(|entry| id.is_none_or(|id| id == entry.meter().id));
+        let rows = wanted.map(|entry| {
+            let (packets, bytes) = entry.traffic();
+            MeterStats {
+                meter: entry.meter().clone(),
+                flows: entry.flows(),
+                packets,
+                bytes,
+                age_ms: now.since(entry.created()),
+                bands: entry.band_traffic(),
+            }
+        });
+        Ok(Reply::Meters(rows.collect()))
+    }
+
     pub(super) fn fdb(&self, bridge: BridgeId) -> Result<Reply, Refusal> {
-        let bridge = self.tables.bridge(bridge).ok_or(Refusal::Bridge(bridge))?;
+        let bridge = self.bridge(bridge)?;
         let rows = bridge.fdb.rows(self.now()).into_iter().map(|row| {
             let port = PortId(row.port.0);
             let spec = self.desired.ports.iter().find(|spec| spec.id == port);
@@ -143,13 +250,13 @@ impl Control {
 
     pub(super) fn trace(&self, bridge: BridgeId, key: &FlowKey) -> Result<Reply, Refusal> {
         let id = bridge;
-        let bridge = self.tables.bridge(id).ok_or(Refusal::Bridge(id))?;
+        let bridge = self.bridge(id)?;
         let number = OfPort(key.field(Field::InPort) as u32);
         let port = bridge.port(number).ok_or(Refusal::Number(number.0))?;
-        let (lines, translation) = pipeline::trace(&self.tables, key, port);
+        let (lines, translation) = pipeline::trace(self.ledger.tables(), key, port);
         Ok(Reply::Trace(TraceReport {
             lines,
-            actions: pipeline::bridge_actions_text(&self.tables, id, &translation.actions),
+            actions: pipeline::bridge_actions_text(self.ledger.tables(), id, &translation.actions),
         }))
     }
 }

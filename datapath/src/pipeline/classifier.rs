@@ -177,6 +177,36 @@ impl Table {
         self.sort();
     }
 
+    /// Takes out the flow with exactly this match and priority.
+    pub fn remove(&mut self, matches: &Match, priority: u16) -> Option<Arc<Rule>> {
+        let (key, mask, seed) = (matches.key(), matches.mask(), self.seed);
+        let at = self.subtables.iter().position(|s| s.mask == mask)?;
+        let subtable = Arc::make_mut(self.subtables.get_mut(at)?);
+        let hash = subtable.words.hash(&key, seed);
+        let mut entry = subtable
+            .buckets
+            .find_entry(hash, |bucket| {
+                bucket
+                    .first()
+                    .is_some_and(|rule| rule.flow().matches.matches(&key))
+            })
+            .ok()?;
+        let bucket = entry.get_mut();
+        let place = bucket.iter().position(|r| r.flow().priority == priority)?;
+        let rule = bucket.remove(place);
+        if bucket.is_empty() {
+            entry.remove();
+        }
+        self.len -= 1;
+        if subtable.buckets.is_empty() {
+            self.subtables.remove(at);
+        } else if priority == subtable.max_priority {
+            subtable.recount();
+            self.sort();
+        }
+        Some(rule)
+    }
+
     /// Takes out the flows that `which` chooses; answers how many.
     pub fn remove_if(&mut self, which: impl Fn(&Rule) -> bool) -> usize {
         let before = self.len;

@@ -16,10 +16,15 @@
 //! Spec: OpenFlow 1.3.5 §5; Open vSwitch `ofproto/ofproto-dpif-xlate.c` for NORMAL, mirrors and
 //! patch ports.
 
+mod change;
 mod classifier;
+mod evict;
+mod group;
+mod meter;
 mod mirror;
 mod normal;
 mod rule;
+mod shelf;
 mod state;
 mod tables;
 mod trace;
@@ -35,9 +40,13 @@ use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry, MacKey};
 use crate::port::PortIndex;
 
+pub use change::{Draft, Gone, Log};
 pub use classifier::Table;
+pub use evict::Evictions;
+pub use group::{GROUPS_MAX, GroupEntry, Pick, named_groups};
+pub use meter::{METERS_MAX, MeterEntry, Moment, Verdict, remark};
 pub use rule::{Rule, RuleStats};
-pub use tables::{Bridge, Link, Port, Refusal, Tables};
+pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
 pub use trace::{Trace, actions_text, bridge_actions_text, trace};
 pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, translate};
 

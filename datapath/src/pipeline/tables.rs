@@ -1,27 +1,33 @@
 //! The whole of what decides, as an immutable value.
 //!
 //! Law: a [`Tables`] never changes after it was published. A change makes a new one with a new
-//! epoch; what did not change is shared: forwarding databases always, flow tables unless their
-//! flows changed, a bridge's ports unless ports changed. Cached answers carry the epoch they came
-//! from.
+//! epoch (`change`); what did not change is shared: forwarding databases and counters always, flow
+//! tables unless their flows changed, a bridge's ports unless ports changed. Cached answers carry
+//! the epoch they came from.
 //!
 //! Threads: made by control, read by all workers. Cost: a change of ports or bridges is
 //! proportional to the number of ports, a change of flows to the subtables it touches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{HashMap, HashSet};
-use vswitch_dpapi::{BridgeId, BridgeSpec, Change, Desired, PortId, PortKind, PortSpec};
-use vswitch_flow::{FlowCommand, FlowRule, OfPort};
+use vswitch_dpapi::{
+    BridgeId, BridgeSpec, Desired, FlowLimit, PortConfig, PortId, PortKind, PortSpec,
+};
+use vswitch_flow::rule::TABLE_MAX;
+use vswitch_flow::{Match, OfPort};
 
 use super::classifier::Table;
+use super::group::GroupEntry;
+use super::meter::MeterEntry;
 use super::mirror::{MirrorSet, Mirrors};
 use super::rule::Rule;
+use super::shelf::Shelf;
 use super::vlan::Membership;
 use crate::fdb::Fdb;
 use crate::port::PortIndex;
-use crate::tick::Tick;
 
 /// Why a desired state or a change of flows is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +90,8 @@ pub struct Port {
     pub mtu: u32,
     /// Whether its device's link is up.
     pub up: bool,
+    /// What an OpenFlow peer has forbidden it.
+    pub config: PortConfig,
     /// Where its bridge stands in [`Tables::bridges`].
     pub(super) bridge_at: usize,
     pub(super) vlan: Membership,
@@ -94,6 +102,51 @@ pub struct Port {
     pub(super) mirror_output: bool,
 }
 
+impl Port {
+    /// Whether packets that go out by it arrive somewhere, as groups that watch it want to know.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.up && !self.config.down
+    }
+}
+
+/// How often each table of a bridge was asked, and how often it had an answer. Cached answers count
+/// as if the tables had been asked.
+#[derive(Debug)]
+pub struct LookupCounters {
+    tables: Box<[(AtomicU64, AtomicU64)]>,
+}
+
+impl Default for LookupCounters {
+    fn default() -> Self {
+        Self {
+            tables: (0..=TABLE_MAX).map(|_| Default::default()).collect(),
+        }
+    }
+}
+
+impl LookupCounters {
+    /// Counts packets that were looked up in a table.
+    pub fn add(&self, table: u8, matched: bool, packets: u64) {
+        if let Some((lookups, matches)) = self.tables.get(usize::from(table)) {
+            lookups.fetch_add(packets, Ordering::Relaxed);
+            if matched {
+                matches.fetch_add(packets, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Packets looked up in a table, and those for which it had a flow.
+    #[must_use]
+    pub fn of(&self, table: u8) -> (u64, u64) {
+        let counts = self.tables.get(usize::from(table));
+        counts.map_or((0, 0), |(lookups, matches)| {
+            let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            (load(lookups), load(matches))
+        })
+    }
+}
+
 /// What a change of flows does not touch.
 #[derive(Debug, Default)]
 struct Layout {
@@ -101,6 +154,8 @@ struct Layout {
     ports: Vec<PortIndex>,
     by_number: HashMap<OfPort, PortIndex>,
     mirrors: Mirrors,
+    limits: BTreeMap<u8, FlowLimit>,
+    miss_to_controller: bool,
 }
 
 /// A bridge: ports, flow tables and a forwarding database.
@@ -113,7 +168,15 @@ pub struct Bridge {
     /// Its learned addresses.
     pub fdb: Arc<Fdb>,
     layout: Arc<Layout>,
-    tables: BTreeMap<u8, Arc<Table>>,
+    lookups: Arc<LookupCounters>,
+    /// Indexed by number, up to the highest that has had a flow.
+    pub(super) tables: Vec<Option<Arc<Table>>>,
+    pub(super) groups: Arc<Shelf<GroupEntry>>,
+    pub(super) meters: Arc<Shelf<MeterEntry>>,
+    /// How many `learn(delete_learned)` there are for a table and a cookie.
+    pub(super) learners: Arc<BTreeMap<(u8, u64), u32>>,
+    /// How many `learn(limit=...)` there are for a table and a cookie, and how many flows of these.
+    pub(super) limited: Arc<BTreeMap<(u8, u64), (u32, u32)>>,
 }
 
 /// All bridges, ports and flows at one moment.
@@ -143,22 +206,76 @@ impl Bridge {
     /// A flow table; `None` when it has never had a flow.
     #[must_use]
     pub fn table(&self, number: u8) -> Option<&Table> {
-        self.tables.get(&number).map(|table| &**table)
+        self.tables.get(usize::from(number))?.as_deref()
     }
 
-    /// All flows with their table's number, tables in order.
+    /// All flow tables that have or had a flow, in order.
+    pub fn tables(&self) -> impl Iterator<Item = (u8, &Table)> {
+        let numbered = (0..=TABLE_MAX).zip(&self.tables);
+        numbered.filter_map(|(number, table)| Some((number, table.as_deref()?)))
+    }
+
+    /// All flows, tables in order.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.tables.values().flat_map(|table| table.iter())
+        self.tables.iter().flatten().flat_map(|table| table.iter())
+    }
+
+    /// The flow with exactly this table, match and priority.
+    #[must_use]
+    pub fn rule(&self, table: u8, matches: &Match, priority: u16) -> Option<&Arc<Rule>> {
+        self.table(table)?.find(matches, priority)
+    }
+
+    /// A group by its number.
+    #[must_use]
+    pub fn group(&self, id: u32) -> Option<&Arc<GroupEntry>> {
+        self.groups.get(id)
+    }
+
+    /// All groups, by their numbers.
+    #[must_use]
+    pub fn groups(&self) -> Vec<&Arc<GroupEntry>> {
+        self.groups.sorted()
+    }
+
+    /// A meter by its number.
+    #[must_use]
+    pub fn meter(&self, id: u32) -> Option<&Arc<MeterEntry>> {
+        self.meters.get(id)
+    }
+
+    /// All meters, by their numbers.
+    #[must_use]
+    pub fn meters(&self) -> Vec<&Arc<MeterEntry>> {
+        self.meters.sorted()
+    }
+
+    /// How many flows with a cookie a table has. Only known of those that some `learn` limits.
+    #[must_use]
+    pub fn learned_len(&self, table: u8, cookie: u64) -> u32 {
+        let counts = self.limited.get(&(table, cookie));
+        counts.map_or(0, |(_, flows)| *flows)
+    }
+
+    /// The counters of its tables.
+    #[must_use]
+    pub fn lookups(&self) -> &Arc<LookupCounters> {
+        &self.lookups
+    }
+
+    /// Whether packets that no flow matches go to controllers.
+    #[must_use]
+    pub fn miss_to_controller(&self) -> bool {
+        self.layout.miss_to_controller
+    }
+
+    /// How many flows a table takes, if that is limited.
+    pub(super) fn limit(&self, table: u8) -> Option<FlowLimit> {
+        self.layout.limits.get(&table).copied()
     }
 
     pub(super) fn mirrors(&self) -> &Mirrors {
         &self.layout.mirrors
-    }
-
-    fn find(&self, flow: &FlowRule) -> Option<&Arc<Rule>> {
-        self.tables
-            .get(&flow.table)?
-            .find(&flow.matches, flow.priority)
     }
 }
 
@@ -182,6 +299,12 @@ impl Tables {
         for spec in &desired.bridges {
             let mut layout = Layout {
                 mirrors: Mirrors::new(&spec.mirrors),
+                limits: spec
+                    .flow_limits
+                    .iter()
+                    .map(|limit| (limit.table, *limit))
+                    .collect(),
+                miss_to_controller: spec.miss_to_controller,
                 ..Layout::default()
             };
             let mut own: Vec<_> = desired
@@ -220,89 +343,24 @@ impl Tables {
         }
     }
 
-    /// The same with exactly these flows on a bridge. Flows that stay keep their counters, and
-    /// their age too unless their actions or cookie changed.
-    ///
-    /// # Errors
-    /// [`Refusal::NoBridge`].
-    pub fn set_flows(
-        &self,
-        bridge: BridgeId,
-        flows: Vec<FlowRule>,
-        epoch: u64,
-        now: Tick,
-    ) -> Result<Self, Refusal> {
-        self.change(bridge, epoch, |bridge| {
-            let mut tables = BTreeMap::new();
-            for flow in flows {
-                let rule = match bridge.find(&flow) {
-                    Some(old) if *old.flow() == flow => Arc::clone(old),
-                    old => Arc::new(Rule::new(flow, now, old.map(|old| &**old))),
-                };
-                tables
-                    .entry(rule.flow().table)
-                    .or_insert_with(|| Table::new(self.seed))
-                    .insert(rule);
-            }
-            bridge.tables = tables
-                .into_iter()
-                .map(|(number, table)| (number, Arc::new(table)))
-                .collect();
-        })
+    /// The same with another value of a bridge.
+    pub(super) fn with_bridge(&self, bridge: Bridge, epoch: u64) -> Self {
+        let bridges = self.bridges.iter().map(|old| Arc::clone(old));
+        let mut bridges: Vec<_> = bridges.collect();
+        if let Some(place) = bridges.iter_mut().find(|old| old.id == bridge.id) {
+            *place = Arc::new(bridge);
+        }
+        Self {
+            epoch,
+            seed: self.seed,
+            bridges,
+            ports: Arc::clone(&self.ports),
+        }
     }
 
-    /// The same with changes to the flows of a bridge, made in order.
-    ///
-    /// # Errors
-    /// [`Refusal::NoBridge`].
-    pub fn mod_flows(
-        &self,
-        bridge: BridgeId,
-        changes: Vec<Change>,
-        epoch: u64,
-        now: Tick,
-    ) -> Result<Self, Refusal> {
-        self.change(bridge, epoch, |bridge| {
-            for change in changes {
-                let Change::Flow(change) = change else {
-                    continue;
-                };
-                match change.command {
-                    FlowCommand::Add => {
-                        let flow = change.rule;
-                        let old = bridge.find(&flow).cloned();
-                        let rule = Rule::new(flow, now, old.as_deref());
-                        let table = bridge
-                            .tables
-                            .entry(rule.flow().table)
-                            .or_insert_with(|| Arc::new(Table::new(self.seed)));
-                        Arc::make_mut(table).insert(Arc::new(rule));
-                    }
-                    _ => {
-                        for flows in bridge.tables.values_mut() {
-                            Arc::make_mut(flows).remove_if(|rule| change.concerns(rule.flow()));
-                        }
-                    }
-                }
-            }
-        })
-    }
-
-    fn change(
-        &self,
-        id: BridgeId,
-        epoch: u64,
-        change: impl FnOnce(&mut Bridge),
-    ) -> Result<Self, Refusal> {
-        let mut tables = self.clone();
-        tables.epoch = epoch;
-        let bridge = tables
-            .bridges
-            .iter_mut()
-            .find(|bridge| bridge.id == id)
-            .ok_or(Refusal::NoBridge(id))?;
-        change(Arc::make_mut(bridge));
-        Ok(tables)
+    /// Keys all hashes.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// All bridges.
@@ -394,6 +452,7 @@ fn port(spec: &PortSpec, bridge_at: usize) -> Port {
         },
         mtu: spec.mtu,
         up: spec.up,
+        config: spec.config,
         bridge_at,
         vlan: Membership::new(&spec.vlan),
         mirror_src: 0,
@@ -447,6 +506,11 @@ fn bridge(spec: &BridgeSpec, layout: Layout, previous: Option<&Tables>, seed: u6
         name: spec.name.as_str().into(),
         fdb,
         layout: Arc::new(layout),
+        lookups: old.map(|old| Arc::clone(&old.lookups)).unwrap_or_default(),
         tables: old.map(|old| old.tables.clone()).unwrap_or_default(),
+        groups: old.map(|old| Arc::clone(&old.groups)).unwrap_or_default(),
+        meters: old.map(|old| Arc::clone(&old.meters)).unwrap_or_default(),
+        learners: old.map(|old| Arc::clone(&old.learners)).unwrap_or_default(),
+        limited: old.map(|old| Arc::clone(&old.limited)).unwrap_or_default(),
     }
 }

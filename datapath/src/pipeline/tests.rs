@@ -489,9 +489,13 @@ fn changes_of_flows_follow_openflow() {
         .with(Field::EthType, 0x0800)
         .with(Field::TcpDst, 80);
     let mods = |tables: &Tables, changes: Vec<Change>| {
-        tables
-            .mod_flows(BridgeId(1), changes, tables.epoch + 1, Tick(100))
-            .expect("the bridge is there")
+        let mut evictions = Evictions::default();
+        let draft = tables.draft(BridgeId(1), &mut evictions, Tick(100));
+        let mut draft = draft.expect("the bridge is there");
+        for change in changes {
+            draft.apply(change).expect("the changes can be made");
+        }
+        tables.with(draft).0
     };
     let add = |rule| Change::from(FlowMod::new(FlowCommand::Add, rule));
     let added = mods(
