@@ -29,6 +29,10 @@ impl FlowFlags {
     pub const NO_PACKET_COUNTS: Self = Self(1 << 3);
     /// Bytes need not be counted.
     pub const NO_BYTE_COUNTS: Self = Self(1 << 4);
+    /// Not OpenFlow's: outputs were said with a length, which means nothing for ports other than
+    /// the controller's but is said back, since clients compare. A client of Open vSwitch says none,
+    /// other controllers say `OFPCML_MAX`.
+    pub const OUTPUT_LEN: Self = Self(1 << 15);
 
     /// Whether all of `flags` are set.
     #[must_use]

@@ -12,8 +12,10 @@
 //! Open vSwitch's `include/openflow/*.h` for the extensions.
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod error;
 pub mod header;
+pub mod instruction;
 pub mod oxm;
 pub mod wire;
 

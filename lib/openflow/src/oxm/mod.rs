@@ -152,6 +152,21 @@ impl Wire {
         self.class != EXPERIMENTER
     }
 
+    /// Whether it is `OXM_OF_IN_PORT`, which no `set_field` may write.
+    pub(crate) fn is_oxm_port(&self) -> bool {
+        (self.form, self.field) == (Form::Port32, Field::InPort)
+    }
+
+    /// Whether it is `NXM_OF_IN_PORT`.
+    pub(crate) fn is_short_port(&self) -> bool {
+        self.form == Form::Port16
+    }
+
+    /// The header of four bytes.
+    pub(crate) fn header_u32(&self) -> u32 {
+        u32::from(self.class) << 16 | u32::from(self.number) << 9 | self.size() as u32
+    }
+
     /// Bits of the value on the wire that there are.
     pub(crate) fn bits(&self) -> u8 {
         match self.form {
@@ -355,7 +370,7 @@ fn read_payload(
     }))
 }
 
-fn number(bytes: &[u8]) -> u128 {
+pub(crate) fn number(bytes: &[u8]) -> u128 {
     let tail = bytes.iter().skip(bytes.len().saturating_sub(16));
     tail.fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
