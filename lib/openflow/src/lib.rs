@@ -12,13 +12,43 @@
 //! Open vSwitch's `include/openflow/*.h` for the extensions.
 #![forbid(unsafe_code)]
 
-pub mod action;
+// Bytes.
+pub mod elapsed;
 pub mod error;
 pub mod header;
+mod property;
+pub mod wire;
+
+// What flows are made of.
+pub mod action;
 pub mod instruction;
 pub mod oxm;
-pub mod wire;
+
+// Messages, a file for each family.
+pub mod async_config;
+pub mod bundle;
+pub mod config;
+pub mod ct_flush;
+pub mod features;
+pub mod flow_mod;
+pub mod flow_monitor;
+pub mod flow_removed;
+pub mod flow_stats;
+pub mod group;
+pub mod hello;
+pub mod message;
+pub mod meter;
+pub mod multipart;
+pub mod nicira;
+pub mod packet_in;
+pub mod packet_out;
+pub mod port;
+pub mod queue;
+pub mod request_forward;
+pub mod role;
+pub mod table;
 
 pub use error::{ErrorCode, OfError};
 pub use header::{Framer, Header, Version};
+pub use message::{Decoded, Dialect, Layout, Message};
 pub use wire::{EncodeError, Reader, Writer};

@@ -302,12 +302,43 @@ impl Writer {
 
     /// Fills in that `what`, written since `start`, is as long as it is now.
     pub fn fill_length(&mut self, length: Length, start: usize, what: &'static str) {
-        match u16::try_from(self.bytes.len() - start) {
+        self.put_length(length, self.bytes.len() - start, what);
+    }
+
+    /// Fills in that `what` is `size` bytes long.
+    pub fn put_length(&mut self, length: Length, size: usize, what: &'static str) {
+        match u16::try_from(size) {
             Ok(size) => {
                 self.bytes[length.at..length.at + 2].copy_from_slice(&size.to_be_bytes());
             }
             Err(_) => self.fail(EncodeError::TooLong(what)),
         }
+    }
+}
+
+/// Messages.
+impl Writer {
+    /// Writes a header whose length is filled in by [`Writer::end_message`].
+    pub(crate) fn begin_message(&mut self, version: u8, kind: u8, xid: u32) {
+        self.u8(version);
+        self.u8(kind);
+        self.zeros(2);
+        self.u32(xid);
+    }
+
+    /// Fills in the length of the message that began at `start`.
+    pub(crate) fn end_message(&mut self, start: usize) {
+        self.fill_length(Length { at: start + 2 }, start, "a message");
+    }
+
+    /// Replaces the two bytes at `at`, which are written already.
+    pub(crate) fn replace_u16(&mut self, at: usize, value: u16) {
+        self.bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+
+    /// Takes back what was written since `at`.
+    pub(crate) fn split_off(&mut self, at: usize) -> Vec<u8> {
+        self.bytes.split_off(at)
     }
 }
 

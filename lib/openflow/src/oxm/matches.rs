@@ -51,6 +51,19 @@ pub struct NxMatch {
 /// # Errors
 /// The `OFPBMC_*` error that is due.
 pub fn decode_match(from: &mut Reader<'_>) -> Result<Match, OfError> {
+    decode_padded(from, &Rules::STRICT)
+}
+
+/// Reads an `ofp_match` with its padding that describes a packet and not a flow, as
+/// [`decode_metadata`] does.
+///
+/// # Errors
+/// The `OFPBMC_*` error that is due.
+pub fn decode_loose_match(from: &mut Reader<'_>) -> Result<Match, OfError> {
+    decode_padded(from, &Rules::LOOSE)
+}
+
+fn decode_padded(from: &mut Reader<'_>, rules: &Rules) -> Result<Match, OfError> {
     let bad_len = ErrorCode::BmcBadLen.about("the match");
     let mut header = Reader::new(from.peek(), bad_len);
     let (kind, size) = (header.u16()?, usize::from(header.u16()?));
@@ -63,7 +76,7 @@ pub fn decode_match(from: &mut Reader<'_>) -> Result<Match, OfError> {
     let payload = size.checked_sub(4).ok_or(bad_len)?;
     let padded = from.bytes(size.next_multiple_of(8)).map_err(|_| bad_len)?;
     let fields = &padded[4..4 + payload];
-    decode_fields(fields, &Rules::STRICT).map(|read| read.matches)
+    decode_fields(fields, rules).map(|read| read.matches)
 }
 
 /// Writes an `ofp_match` with its padding.
@@ -115,11 +128,7 @@ pub fn encode_nx_match(to: &mut Writer, matches: &NxMatch) -> usize {
 /// # Errors
 /// The `OFPBMC_*` error that is due.
 pub fn decode_metadata(fields: &[u8]) -> Result<Match, OfError> {
-    let loose = Rules {
-        strict: false,
-        ..Rules::STRICT
-    };
-    decode_fields(fields, &loose).map(|read| read.matches)
+    decode_fields(fields, &Rules::LOOSE).map(|read| read.matches)
 }
 
 /// What a list of fields may hold.
@@ -133,6 +142,10 @@ struct Rules {
 impl Rules {
     const STRICT: Self = Self {
         strict: true,
+        cookie: false,
+    };
+    const LOOSE: Self = Self {
+        strict: false,
         cookie: false,
     };
 }

@@ -12,6 +12,7 @@
 //!
 //! Spec: OpenFlow 1.3.5 §7.2.3; Open vSwitch's `include/openvswitch/meta-flow.h`.
 
+pub mod masks;
 pub mod match10;
 pub mod matches;
 
