@@ -50,14 +50,14 @@ use vswitch_packet::MacAddr;
 use Version::{V10, V13, V14};
 
 /// The xid of every sample.
-pub const XID: u32 = 0x1234_5678;
+pub(crate) const XID: u32 = 0x1234_5678;
 
 /// One message in one version.
-pub struct Sample {
-    pub version: Version,
-    pub message: Message,
+pub(crate) struct Sample {
+    pub(crate) version: Version,
+    pub(crate) message: Message,
     /// What `ovs-ofctl ofp-print` must say of it, among other things.
-    pub says: &'static str,
+    pub(crate) says: &'static str,
 }
 
 const MAC: MacAddr = MacAddr([0x0a, 0, 0, 0, 0, 1]);
@@ -278,7 +278,7 @@ fn frame() -> Vec<u8> {
 }
 
 /// Every message that the version has.
-pub fn samples() -> Vec<Sample> {
+pub(crate) fn samples() -> Vec<Sample> {
     let mut all = Vec::new();
     for version in Version::ALL {
         let mut add = |message, says| {
