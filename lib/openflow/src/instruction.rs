@@ -1,12 +1,13 @@
 //! Instructions on the wire: what a flow does, in the order in which it is done.
 //!
 //! OpenFlow 1.0 has a list of actions in their place. Of what it cannot say, `write_metadata` and
-//! `goto_table` have forms among Nicira's actions (`goto_table` becomes a `resubmit` to the table);
-//! a meter and what concerns the action set are left out, as Open vSwitch leaves them out.
+//! `goto_table` have forms among Nicira's actions (`goto_table` becomes a `resubmit` to the table,
+//! and metadata before it a `load`, since nothing may follow `NXAST_WRITE_METADATA`); a meter and
+//! what concerns the action set are left out, as Open vSwitch leaves them out.
 //!
 //! Spec: OpenFlow 1.3.5 §7.2.5, errors of §7.4.4; Open vSwitch's `lib/ofp-actions.c`.
 
-use vswitch_flow::{Action, FlowFlags, FlowRule, Instructions};
+use vswitch_flow::{Action, Field, FlowFlags, FlowRule, Instructions};
 
 use crate::action::{Decoder, Encoder, encode_metadata10};
 use crate::error::{ErrorCode, OfError};
@@ -160,8 +161,15 @@ fn conjunction_alone(read: Instructions) -> Result<Instructions, OfError> {
 fn encode(encoder: &Encoder<'_>, to: &mut Writer, said: &Instructions) {
     if encoder.version() == Version::V10 {
         encoder.list(to, &said.apply);
-        if let Some((value, mask)) = said.metadata {
-            encode_metadata10(to, value, mask);
+        match said.metadata {
+            // Nothing may follow the instruction among actions.
+            Some((value, mask)) if said.goto.is_some() => {
+                let (value, mask) = (u128::from(value & mask), u128::from(mask));
+                let field = Field::Metadata;
+                encoder.list(to, &[Action::SetField { field, value, mask }]);
+            }
+            Some((value, mask)) => encode_metadata10(to, value, mask),
+            None => {}
         }
         if let Some(table) = said.goto {
             let on = Action::Resubmit {

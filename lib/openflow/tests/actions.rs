@@ -435,8 +435,17 @@ fn instructions_come_in_any_order_and_are_written_in_theirs() {
                    0001 0008 05 000000";
     assert_eq!(write(Version::V13), hex(&bytes(ordered)));
     // OpenFlow 1.0 says some of it, in Nicira's words.
+    let without_goto = Instructions {
+        goto: None,
+        ..wanted.clone()
+    };
     let old = "0000 0008 0001 0000 \
-               ffff 0020 00002320 0016 000000000000 0000000000000012 00000000000000ff \
+               ffff 0020 00002320 0016 000000000000 0000000000000012 00000000000000ff";
+    let mut to = Writer::new();
+    instruction::encode_list(&mut to, Version::V10, &without_goto);
+    assert_eq!(to.finish(), Ok(bytes(old)));
+    let old = "0000 0008 0001 0000 \
+               ffff 0018 00002320 0007 0007 80000408 0000000000000012 \
                ffff 0010 00002320 000e fff8 05 000000";
     assert_eq!(write(Version::V10), hex(&bytes(old)));
 }
