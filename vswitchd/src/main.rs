@@ -18,6 +18,7 @@ use vswitch_rpc::{Call, DEFAULT_RUNDIR, RUNDIR_VARIABLE, SOCKET_NAME};
 use vswitchd::control::Control;
 use vswitchd::dataplane::{Dataplane, Launch};
 use vswitchd::host::Watch;
+use vswitchd::openflow::Agent;
 use vswitchd::rpc::{Job, Server};
 use vswitchd::store::{self, Store};
 
@@ -108,7 +109,9 @@ fn run(args: &Args) -> Result<()> {
         },
     };
     let (store, belief) = Store::open(&rundir.join(store::FILE_NAME))?;
-    let control = Control::new(store, belief, Dataplane::new(&rundir, launch));
+    let dataplane = Dataplane::new(&rundir, launch);
+    let agent = Agent::new(&rundir, &dataplane.socket());
+    let control = Control::new(store, belief, dataplane, agent);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -125,9 +128,12 @@ async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
     control.recover().await?;
     let mut server = Server::start(&rundir.join(SOCKET_NAME))
         .with_context(|| format!("cannot listen in {}", rundir.display()))?;
+    control.settle().await;
     tracing::info!(rundir = %rundir.display(), "ready");
     loop {
+        control.settle().await;
         let look_due = control.look_due();
+        let agent_due = control.agent_due();
         let pause = control.pause();
         tokio::select! {
             Some(job) = server.next() => {
@@ -137,6 +143,9 @@ async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
                 }
             }
             event = control.events.next() => control.happened(event),
+            word = control.agent.next() => control.hear_link(word).await,
+            () = async { sleep_until(agent_due.unwrap_or_else(tokio::time::Instant::now)).await },
+                if agent_due.is_some() => control.agent_time().await,
             news = watch.next() => control.hear(news),
             () = async { sleep_until(look_due.unwrap_or_else(tokio::time::Instant::now)).await },
                 if look_due.is_some() =>

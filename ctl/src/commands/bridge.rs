@@ -78,7 +78,11 @@ pub(super) const SET: Command = Command {
            refused, none.\n\n\
            mac_table_size=N   how many addresses the bridge may learn\n\
            mac_aging_time=S   seconds after which an unseen address is forgotten\n\
-           fail_mode=MODE     standalone or secure",
+           fail_mode=MODE     standalone or secure\n\
+           controller=LIST    tcp:ADDRESS[:PORT] or ptcp:[PORT][:ADDRESS], with commas; empty for \
+           none\n\
+           datapath_id=HEX    the OpenFlow number, 16 hexadecimal digits\n\
+           flow_limit=N       most flows that table 0 takes",
     examples: &[
         example(
             "vsctl set-br br0 mac_aging_time=60",

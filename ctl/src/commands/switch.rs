@@ -2,7 +2,7 @@
 
 use vswitch_rpc::method::Shutdown;
 use vswitch_rpc::port::{State, VlanMode};
-use vswitch_rpc::show::{self, Bridge, DatapathState, Show, Switch};
+use vswitch_rpc::show::{self, Bridge, Controller, DatapathState, Show, Switch};
 use vswitch_rpc::{mirror, port};
 
 use super::{Command, example, nothing, prints};
@@ -84,6 +84,9 @@ fn print_bridge(bridge: &Bridge, page: &mut Page) {
         bridge.mac_table_size,
         bridge.mac_aging_time,
     ));
+    for controller in &bridge.controllers {
+        print_controller(controller, page);
+    }
     let columns = [
         ("PORT", Left),
         ("NUMBER", Right),
@@ -122,6 +125,30 @@ fn print_bridge(bridge: &Bridge, page: &mut Page) {
     table.print(page);
     for mirror in &bridge.mirrors {
         page.line(format_args!("  mirror {}: {}", mirror.name, copies(mirror)));
+    }
+}
+
+fn print_controller(controller: &Controller, page: &mut Page) {
+    let tone = match controller.state.as_str() {
+        "active" | "listening" => Good,
+        _ => Odd,
+    };
+    let mut words = vec![page.paint(&controller.state, tone).to_string()];
+    words.push(format!("for {}", span(controller.since_s)));
+    if let Some(version) = &controller.version {
+        words.push(format!("OpenFlow {version}"));
+    }
+    words.extend(controller.role.clone());
+    if controller.connections > 1 {
+        words.push(format!("{} connections", controller.connections));
+    }
+    page.line(format_args!(
+        "  controller {}: {}",
+        controller.target,
+        words.join(", ")
+    ));
+    if let Some(error) = &controller.error {
+        page.line(format_args!("      {}", page.paint(error, Bad)));
     }
 }
 
@@ -197,6 +224,12 @@ mod tests {
             "bridges": [{
                 "name": "br0", "fail_mode": "standalone", "datapath_id": "0000024f1a2b3c4d",
                 "mac_table_size": 8192, "mac_aging_time": 300,
+                "controllers": [
+                    {"target": "tcp:10.0.0.1:6653", "state": "active", "connections": 1,
+                     "version": "1.3", "role": "primary", "since_s": 61},
+                    {"target": "tcp:10.0.0.2:6653", "state": "backoff", "connections": 0,
+                     "since_s": 3, "error": "connection refused"},
+                ],
                 "ports": [
                     {"name": "sw1", "of_port": 1, "kind": "afxdp", "state": "up",
                      "why": "a veth takes AF_XDP in native mode",
@@ -223,6 +256,9 @@ datapath running, pid 42, up 2m 5s, poll=adaptive
        1     -
 
 bridge br0, fail_mode=standalone, datapath_id=0000024f1a2b3c4d, mac_table_size=8192, mac_aging_time=300
+  controller tcp:10.0.0.1:6653: active, for 1m 1s, OpenFlow 1.3, primary
+  controller tcp:10.0.0.2:6653: backoff, for 3s
+      connection refused
   PORT  NUMBER  TYPE      STATE  VLAN                        DEVICE
   sw1        1  afxdp     up     access 5                    mode=native queues=1
       a veth takes AF_XDP in native mode

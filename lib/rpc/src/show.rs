@@ -106,9 +106,34 @@ pub struct Bridge {
     pub mac_table_size: u64,
     /// Seconds after which an unseen address is forgotten.
     pub mac_aging_time: u64,
+    /// Its controllers and the places where controllers may come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controllers: Vec<Controller>,
     /// In the order of their numbers, so LOCAL is the last.
     pub ports: Vec<port::Info>,
     /// Sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<mirror::Info>,
+}
+
+/// A controller, or a place where controllers may come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Controller {
+    /// As `set-br controller=` takes it.
+    pub target: String,
+    /// `connecting`, `active`, `backoff` (it will be tried again) or `listening`.
+    pub state: String,
+    /// Connections that speak now.
+    pub connections: u64,
+    /// The OpenFlow version of the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Its role: `primary`, `secondary` or `equal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Seconds for which it has been so.
+    pub since_s: u64,
+    /// Why there is no connection, or why the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

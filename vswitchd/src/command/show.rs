@@ -77,6 +77,7 @@ impl Control {
             datapath_id: format!("{:016x}", bridge.datapath_id()),
             mac_table_size: u64::from(bridge.settings.mac_table_size),
             mac_aging_time: u64::from(bridge.settings.mac_aging_time),
+            controllers: self.controllers(bridge),
             ports: ports.iter().map(|port| self.port_info(port)).collect(),
             mirrors: bridge
                 .mirrors

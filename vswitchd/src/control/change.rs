@@ -88,7 +88,7 @@ impl Control {
 
     /// Takes note of what the datapath tells.
     pub fn happened(&mut self, event: Event) {
-        match event {
+        match &event {
             Event::PacketIn(_) => {}
             Event::FlowRemoved {
                 bridge,
@@ -99,20 +99,21 @@ impl Control {
                 // Deletions are changes of ours, remembered as such.
                 let by_itself = matches!(reason, Removal::Idle | Removal::Hard | Removal::Eviction);
                 if by_itself && let Some(tables) = self.tables.get_mut(&bridge.0) {
-                    tables.remove(&rule);
+                    tables.remove(rule);
                 }
             }
             Event::Learned { bridge, change } => {
                 if let Some(tables) = self.tables.get_mut(&bridge.0) {
-                    tables.apply(Change::Flow(change));
+                    tables.apply(Change::Flow(change.clone()));
                 }
             }
             Event::Timeouts { bridge, rule } => {
                 if let Some(tables) = self.tables.get_mut(&bridge.0) {
-                    tables.set_timeouts(&rule);
+                    tables.set_timeouts(rule);
                 }
             }
         }
+        self.agent.note(event);
     }
 
     /// Has the datapath take the flows, groups and meters of a bridge that we remember, or those

@@ -53,6 +53,7 @@ impl Control {
     /// datapath what has become of them.
     pub async fn look(&mut self) -> Result<(), DataplaneError> {
         let news = std::mem::take(&mut self.news);
+        self.changed = true;
         let ports: Vec<Port> = self
             .belief
             .switch

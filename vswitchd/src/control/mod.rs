@@ -13,6 +13,7 @@ mod sync;
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
 use vswitch_dpapi::message::Request;
 use vswitch_dpapi::{Desired, PortId};
 use vswitch_rpc::{Code, Refusal};
@@ -23,6 +24,7 @@ use crate::dataplane::{Dataplane, DataplaneError, Events};
 use crate::host::Device;
 use crate::host::netlink::Link;
 use crate::model::Port;
+use crate::openflow::Agent;
 use crate::openflow::tables::Tables;
 use crate::plan::{self, Seen};
 use crate::store::{Belief, Store, StoreError};
@@ -46,6 +48,14 @@ pub struct Control {
     pub events: Events,
     /// Flows, groups and meters by the bridge's number, as the datapath has them.
     pub(crate) tables: BTreeMap<u32, Tables>,
+    /// Controllers and OpenFlow clients.
+    pub agent: Agent,
+    /// Bridges, ports or devices may be other than peers were told.
+    pub(crate) changed: bool,
+    /// Bridges whose peers want packets that nothing matches.
+    pub(crate) misses: Vec<u32>,
+    /// When each port was made or found, by its number.
+    pub(crate) port_since: BTreeMap<u32, Instant>,
     /// How often in a row the datapath could not be brought back.
     failures: u32,
     /// Devices of which there is news.
@@ -60,7 +70,7 @@ impl From<StoreError> for Refusal {
 
 impl Control {
     /// Nothing is done yet; [`Control::recover`] brings datapath and devices to what should be.
-    pub fn new(store: Store, belief: Belief, dataplane: Dataplane) -> Self {
+    pub fn new(store: Store, belief: Belief, dataplane: Dataplane, agent: Agent) -> Self {
         Self {
             belief,
             store,
@@ -70,13 +80,17 @@ impl Control {
             dataplane,
             events: Events::default(),
             tables: BTreeMap::new(),
+            agent,
+            changed: true,
+            misses: Vec::new(),
+            port_since: BTreeMap::new(),
             failures: 0,
             news: look::Pending::default(),
         }
     }
 
     /// What the datapath is to be told if `belief` should be.
-    fn desired(&self, belief: &Belief) -> Desired {
+    pub(crate) fn desired(&self, belief: &Belief) -> Desired {
         let seen = self.devices.iter().filter_map(|(id, device)| {
             let link = device.link.as_ref()?;
             let seen = Seen {
@@ -85,7 +99,7 @@ impl Control {
             };
             Some((*id, seen))
         });
-        plan::desired(&belief.switch, &seen.collect())
+        plan::desired(&belief.switch, &seen.collect(), &self.misses)
     }
 
     /// Makes `next` what should be, in the store and in the datapath. `made` are the devices of new
@@ -107,6 +121,7 @@ impl Control {
                 result = Err(DataplaneError::Refused(why));
             }
         }
+        self.changed = true;
         let Err(error) = result else {
             self.forget_removed();
             return Ok(());
@@ -173,6 +188,10 @@ impl Control {
         let bridges: std::collections::BTreeSet<u32> =
             switch.bridges.values().map(|bridge| bridge.id).collect();
         self.tables.retain(|id, _| bridges.contains(id));
+        self.port_since.retain(|id, _| ids.contains(id));
+        for id in ids {
+            self.port_since.entry(id).or_insert_with(Instant::now);
+        }
     }
 
     /// The address for the device of a port, where we make it.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use vswitch_dpapi::PortId;
 use vswitch_dpapi::message::{Reply, Request, State};
 use vswitch_rpc::port::Kind;
@@ -57,6 +58,7 @@ impl Control {
             let request = Request::SetPoll(self.dataplane.poll_mode());
             self.dataplane.tell(&request, &[]).await?;
         }
+        self.changed = true;
         let mut attached = self.adopt(&state).await?;
         self.errors.clear();
         let mut ports: Vec<Port> = self
@@ -108,6 +110,7 @@ impl Control {
             }
         }
         for port in &ports {
+            self.port_since.entry(port.id).or_insert_with(Instant::now);
             if attached.contains(&port.id) || !self.devices.contains_key(&port.id) {
                 continue;
             }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use vswitch_dpapi::PortConfig;
 use vswitch_rpc::LOCAL_PORT;
 use vswitch_rpc::port::{Kind, Vlan, VlanMode};
 
@@ -31,6 +32,9 @@ pub struct Port {
     pub why: String,
     /// We made its device, so we take it away with the port.
     pub made_device: bool,
+    /// What OpenFlow peers have forbidden it.
+    #[serde(default)]
+    pub config: PortConfig,
     /// What can be set.
     pub settings: PortSettings,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use vswitch_dpapi::PortConfig;
 use vswitch_rpc::LOCAL_PORT;
 use vswitch_rpc::method::Options;
 use vswitch_rpc::port::Kind;
@@ -129,6 +130,7 @@ impl Switch {
             kind: Kind::Internal,
             why: String::new(),
             made_device: true,
+            config: PortConfig::default(),
             settings: PortSettings::default(),
         };
         let bridge = Bridge {
@@ -209,6 +211,7 @@ impl Switch {
             kind: new.kind,
             why: new.why,
             made_device: new.makes_device,
+            config: PortConfig::default(),
             settings: new.settings,
         };
         Ok(bridge.ports.entry(new.name).or_insert(port))
@@ -251,6 +254,15 @@ impl Switch {
         let ports = &mut self.bridge_mut(bridge)?.ports;
         ports.get_mut(name).expect("looked up just now").settings = settings;
         Ok(())
+    }
+
+    /// Forbids a port what an OpenFlow peer says, and nothing else. A port that is not there is
+    /// forbidden nothing.
+    pub fn forbid(&mut self, bridge: &str, port: &str, config: PortConfig) {
+        let bridge = self.bridges.get_mut(bridge);
+        if let Some(port) = bridge.and_then(|bridge| bridge.ports.get_mut(port)) {
+            port.config = config;
+        }
     }
 
     /// Makes a mirror.

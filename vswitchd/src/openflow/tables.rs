@@ -20,7 +20,10 @@ use vswitch_flow::{
 
 /// Flags that stay with a flow; the others are about the change that brings it.
 const KEPT: FlowFlags = FlowFlags(
-    FlowFlags::SEND_FLOW_REM.0 | FlowFlags::NO_PACKET_COUNTS.0 | FlowFlags::NO_BYTE_COUNTS.0,
+    FlowFlags::SEND_FLOW_REM.0
+        | FlowFlags::NO_PACKET_COUNTS.0
+        | FlowFlags::NO_BYTE_COUNTS.0
+        | FlowFlags::OUTPUT_LEN.0,
 );
 
 /// Flows, groups and meters of one bridge.
@@ -359,7 +362,7 @@ mod tests {
         assert_eq!(left(delete.clone()), rules[2..]);
         let everywhere = FlowMod {
             all_tables: true,
-            ..delete.clone()
+            ..delete
         };
         assert!(left(everywhere.clone()).is_empty());
         let to_2 = FlowMod {

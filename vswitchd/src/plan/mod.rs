@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, FlowLimit, MirrorSpec, PortConfig, PortId, PortKind, PortSpec,
-    VlanMode, VlanSpec,
+    BridgeId, BridgeSpec, Desired, FlowLimit, MirrorSpec, PortId, PortKind, PortSpec, VlanMode,
+    VlanSpec,
 };
 use vswitch_flow::action::{Action, OfPort};
 use vswitch_flow::{FlowRule, Match};
@@ -27,10 +27,15 @@ pub struct Seen {
     pub up: bool,
 }
 
-/// The whole wanted state. `seen` tells of the ports that have a device which is there.
-pub fn desired(switch: &Switch, seen: &BTreeMap<u32, Seen>) -> Desired {
+/// The whole wanted state. `seen` tells of the ports that have a device which is there, `misses` are
+/// the numbers of the bridges that send to controllers what nothing matches.
+pub fn desired(switch: &Switch, seen: &BTreeMap<u32, Seen>, misses: &[u32]) -> Desired {
     Desired {
-        bridges: switch.bridges.values().map(bridge).collect(),
+        bridges: switch
+            .bridges
+            .values()
+            .map(|one| bridge(one, misses.contains(&one.id)))
+            .collect(),
         ports: switch
             .ports()
             .map(|(bridge, port)| self::port(switch, bridge, port, seen.get(&port.id)))
@@ -38,7 +43,7 @@ pub fn desired(switch: &Switch, seen: &BTreeMap<u32, Seen>) -> Desired {
     }
 }
 
-fn bridge(bridge: &Bridge) -> BridgeSpec {
+fn bridge(bridge: &Bridge, miss_to_controller: bool) -> BridgeSpec {
     let id = |name: &String| bridge.ports.get(name).map(|port| PortId(port.id));
     let ids = |names: &[String]| names.iter().filter_map(id).collect();
     BridgeSpec {
@@ -56,7 +61,7 @@ fn bridge(bridge: &Bridge) -> BridgeSpec {
             })
             .into_iter()
             .collect(),
-        miss_to_controller: false,
+        miss_to_controller,
         mirrors: bridge
             .mirrors
             .iter()
@@ -86,7 +91,7 @@ fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> P
         bridge: BridgeId(bridge.id),
         name: port.name.clone(),
         of_port: OfPort(port.of_port),
-        config: PortConfig::default(),
+        config: port.config,
         kind: match port.kind {
             Kind::Afxdp => PortKind::Afxdp,
             Kind::Tap => PortKind::Tap,
@@ -193,7 +198,7 @@ mod tests {
                 up: true,
             },
         )]);
-        let desired = desired(&switch, &seen);
+        let desired = desired(&switch, &seen, &[]);
         let port = |name: &str| desired.ports.iter().find(|p| p.name == name).unwrap();
         assert_eq!(desired.bridges.len(), 2);
         assert_eq!((port("a").mtu, port("a").up), (9000, true));

@@ -1,0 +1,167 @@
+//! Making a bundle: all of its messages or none.
+//!
+//! Changes to flows, groups and meters are one request to the datapath, which makes all or none. What
+//! stands between them divides it: packets, which go out by the tables as they are at that place, and
+//! changes to ports. When a part after the first is refused, the tables and ports go back to what
+//! they were; packets that have gone out have gone out.
+
+use vswitch_dpapi::message::Request;
+use vswitch_dpapi::{BridgeId, Change};
+use vswitch_flow::{FlowRule, Group, Meter};
+use vswitch_openflow::{ErrorCode, Message};
+
+use super::link::Head;
+use super::refuse;
+use super::session::Session;
+use super::tables::Tables;
+use super::turn::{self, Out};
+use crate::control::{ChangeError, Control};
+
+/// What a bridge's tables and ports were.
+struct Before {
+    flows: Vec<FlowRule>,
+    groups: Vec<Group>,
+    meters: Vec<Meter>,
+    ports: Option<crate::store::Belief>,
+}
+
+/// A part of a bundle that is made at once.
+enum Step {
+    Changes(Vec<(Head, Change)>),
+    Other(Head, Message),
+}
+
+impl Control {
+    /// Makes the messages of a bundle. The one that was refused is answered by `out`, and the
+    /// error is for the commit itself.
+    pub(super) async fn commit_bundle(
+        &mut self,
+        session: &Session,
+        messages: Vec<(Head, Message)>,
+        out: &mut Out,
+    ) -> Result<(), ErrorCode> {
+        let steps = match steps(session, messages) {
+            Ok(steps) => steps,
+            Err((head, code)) => {
+                out.refuse(session.version, &head, code);
+                return Err(ErrorCode::BfcMsgFailed);
+            }
+        };
+        let before = (steps.len() > 1).then(|| self.remember(session.bridge, &steps));
+        for step in steps {
+            if let Err((head, code)) = self.make_step(session.bridge, step).await {
+                out.refuse(session.version, &head, code);
+                if let Some(before) = before {
+                    self.put_back(session.bridge, before).await;
+                }
+                return Err(ErrorCode::BfcMsgFailed);
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_step(&mut self, bridge: u32, step: Step) -> Result<(), (Head, ErrorCode)> {
+        match step {
+            Step::Changes(changes) => {
+                let (heads, changes): (Vec<Head>, Vec<Change>) = changes.into_iter().unzip();
+                let Err(error) = self.change(bridge, changes).await else {
+                    return Ok(());
+                };
+                let (at, code) = match error {
+                    ChangeError::Refused { at, why, .. } => (at, refuse::code(why)),
+                    ChangeError::Dataplane(error) => {
+                        tracing::warn!(%error, "a bundle could not be made");
+                        (0, ErrorCode::FmfcUnknown)
+                    }
+                };
+                match heads.get(at).or(heads.first()) {
+                    Some(head) => Err((*head, code)),
+                    None => Ok(()),
+                }
+            }
+            Step::Other(head, Message::PacketOut(packet)) => {
+                let sent = self.packet_out(bridge, *packet).await;
+                sent.map_err(|code| (head, code))
+            }
+            Step::Other(head, Message::PortMod(change)) => {
+                let changed = self.change_port(bridge, &change).await;
+                changed.map_err(|code| (head, code))
+            }
+            Step::Other(head, _) => Err((head, ErrorCode::BfcMsgUnsup)),
+        }
+    }
+
+    fn remember(&self, bridge: u32, steps: &[Step]) -> Before {
+        let ports = steps
+            .iter()
+            .any(|step| matches!(step, Step::Other(_, Message::PortMod(_))));
+        let tables = self.tables.get(&bridge);
+        Before {
+            flows: tables
+                .into_iter()
+                .flat_map(Tables::flows)
+                .cloned()
+                .collect(),
+            groups: tables
+                .into_iter()
+                .flat_map(Tables::groups)
+                .cloned()
+                .collect(),
+            meters: tables
+                .into_iter()
+                .flat_map(Tables::meters)
+                .cloned()
+                .collect(),
+            ports: ports.then(|| self.belief.clone()),
+        }
+    }
+
+    async fn put_back(&mut self, bridge: u32, before: Before) {
+        let mut tables = Tables::with_flows(before.flows.iter().cloned());
+        before
+            .groups
+            .iter()
+            .for_each(|group| tables.set_group(group.clone()));
+        before
+            .meters
+            .iter()
+            .for_each(|meter| tables.set_meter(meter.clone()));
+        let request = Request::SetTables {
+            bridge: BridgeId(bridge),
+            flows: before.flows,
+            groups: before.groups,
+            meters: before.meters,
+        };
+        // A datapath that is gone is replaced by one that gets what is remembered.
+        self.tables.insert(bridge, tables);
+        if let Err(error) = self.dataplane.tell(&request, &[]).await {
+            tracing::error!(%error, "a bundle that failed could not be taken back");
+        }
+        if let Some(ports) = before.ports
+            && let Err(error) = self.commit(ports, Vec::new()).await
+        {
+            tracing::error!(%error, "ports of a bundle that failed could not be taken back");
+        }
+    }
+}
+
+/// The parts of a bundle, or the first message that cannot be.
+fn steps(
+    session: &Session,
+    messages: Vec<(Head, Message)>,
+) -> Result<Vec<Step>, (Head, ErrorCode)> {
+    let mut steps = Vec::new();
+    for (head, message) in messages {
+        match message {
+            Message::FlowMod(_) | Message::GroupMod(_) | Message::MeterMod(_) => {
+                let change = turn::change(message, session.version).map_err(|code| (head, code))?;
+                match steps.last_mut() {
+                    Some(Step::Changes(changes)) => changes.push((head, change)),
+                    _ => steps.push(Step::Changes(vec![(head, change)])),
+                }
+            }
+            other => steps.push(Step::Other(head, other)),
+        }
+    }
+    Ok(steps)
+}

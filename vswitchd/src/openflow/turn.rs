@@ -1,0 +1,289 @@
+//! A turn: the messages of one peer that are here, answered in order.
+//!
+//! Consecutive changes to flows, groups and meters go to the datapath together, because a request
+//! there costs more than a change. Each is still made or refused by itself: when the datapath
+//! refuses one, those before it are made, the refusal is answered, and the rest is tried.
+//!
+//! Law: every refusal is written before the answer to a later message, so before the barrier's.
+
+use std::collections::VecDeque;
+
+use vswitch_dpapi::Change;
+use vswitch_flow::rule::TABLE_MAX;
+use vswitch_flow::{FlowCommand, FlowMod};
+use vswitch_openflow::error::ErrorMessage;
+use vswitch_openflow::request_forward::RequestForward;
+use vswitch_openflow::{ErrorCode, Message, Version};
+
+use super::dump::Dump;
+use super::link::{Answer, Head, Item, LinkId, OWN_XID, Part, TargetState, Word};
+use super::refuse;
+use super::session::{Kind, Session};
+use crate::control::{ChangeError, Control};
+
+/// Bytes of an answer after which the rest of a turn waits until they are sent.
+const ANSWER_SIZE: usize = 256 << 10;
+
+/// The answer in the making.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    bytes: Vec<u8>,
+    dump: Option<Box<Dump>>,
+}
+
+impl Out {
+    /// Answers a message with another.
+    pub(super) fn reply(&mut self, session: &Session, head: &Head, message: &Message) {
+        match message.encode(session.version, head.xid()) {
+            Ok(bytes) => self.bytes.extend_from_slice(&bytes),
+            Err(error) => {
+                tracing::warn!(%error, "an answer could not be written");
+                self.refuse(session.version, head, ErrorCode::BrcEperm);
+            }
+        }
+    }
+
+    /// Answers a message with an error.
+    pub(super) fn refuse(&mut self, version: Version, head: &Head, code: ErrorCode) {
+        let message = Message::Error(ErrorMessage::refuse(head.bytes(), code));
+        if let Ok(bytes) = message.encode(version, head.xid()) {
+            self.bytes.extend_from_slice(&bytes);
+        }
+    }
+
+    /// Answers with a list of flows, after which the turn ends.
+    pub(super) fn dump(&mut self, dump: Dump) {
+        self.dump = Some(Box::new(dump));
+    }
+
+    fn is_full(&self) -> bool {
+        self.dump.is_some() || self.bytes.len() > ANSWER_SIZE
+    }
+
+    fn parts(self) -> Vec<Part> {
+        let bytes = (!self.bytes.is_empty()).then_some(Part::Bytes(self.bytes));
+        bytes.into_iter().chain(self.dump.map(Part::Dump)).collect()
+    }
+}
+
+impl Control {
+    /// Does what a link says.
+    pub async fn hear_link(&mut self, word: Word) {
+        match word {
+            Word::Opened {
+                link,
+                door,
+                version,
+                pusher,
+            } => {
+                let Some((bridge, service)) = self.agent.bridge_of(door) else {
+                    return;
+                };
+                let session = Session::new(door, bridge, service, version, pusher);
+                self.agent.sessions.insert(link, session);
+                if !service {
+                    self.agent.set_target(door, TargetState::Active);
+                    self.end_stand_in(bridge).await;
+                }
+            }
+            Word::Turn {
+                link,
+                items,
+                answer,
+            } => {
+                // A link whose door was closed meanwhile has nobody waiting for the answer.
+                let _ = answer.send(self.turn(link, items).await);
+            }
+            Word::Closed { link } => {
+                self.agent.sessions.remove(&link);
+            }
+            Word::Target { door, state } => self.agent.set_target(door, state),
+        }
+    }
+
+    /// Answers messages of one peer.
+    async fn turn(&mut self, link: LinkId, mut items: VecDeque<Item>) -> Answer {
+        let Some(mut session) = self.agent.sessions.remove(&link) else {
+            return Answer {
+                close: true,
+                ..Answer::default()
+            };
+        };
+        let mut out = Out::default();
+        while !out.is_full() {
+            let changes = take_changes(&session, &mut items);
+            if !changes.is_empty() {
+                self.make_all(&session, changes, &mut out).await;
+                continue;
+            }
+            let Some(item) = items.pop_front() else {
+                break;
+            };
+            let done = match item.message {
+                Ok(message) => {
+                    self.answer(&mut session, &item.head, message, &mut out)
+                        .await
+                }
+                Err(error) => Err(error.code),
+            };
+            if let Err(code) = done {
+                out.refuse(session.version, &item.head, code);
+            }
+        }
+        self.agent.sessions.insert(link, session);
+        Answer {
+            parts: out.parts(),
+            rest: items,
+            close: false,
+        }
+    }
+
+    /// Makes changes one by one as far as the peer can see.
+    async fn make_all(&mut self, session: &Session, changes: Vec<Asked>, out: &mut Out) {
+        let mut run = Vec::new();
+        for (head, change) in changes {
+            match change {
+                Ok(change) => run.push((head, change)),
+                Err(code) => {
+                    self.make_run(session, std::mem::take(&mut run), out).await;
+                    out.refuse(session.version, &head, code);
+                }
+            }
+        }
+        self.make_run(session, run, out).await;
+    }
+
+    async fn make_run(&mut self, session: &Session, run: Vec<(Head, Change)>, out: &mut Out) {
+        let (mut heads, mut rest): (VecDeque<Head>, VecDeque<Change>) = run.into_iter().unzip();
+        // Many refusals in a row would each cost the whole rest.
+        let mut at_once = rest.len();
+        while !rest.is_empty() {
+            let now: Vec<Change> = rest.drain(..at_once.min(rest.len())).collect();
+            let len = now.len();
+            let forward = self.to_forward(session, &now);
+            match self.change(session.bridge, now).await {
+                Ok(()) => {
+                    heads.drain(..len.min(heads.len()));
+                    self.forward(session, &forward);
+                    at_once = at_once.saturating_mul(2);
+                }
+                Err(ChangeError::Refused { at, why, changes }) => {
+                    let mut changes = VecDeque::from(changes);
+                    let before: Vec<Change> = changes.drain(..at.min(changes.len())).collect();
+                    changes.pop_front();
+                    changes.append(&mut rest);
+                    rest = changes;
+                    let made: Vec<Head> = heads.drain(..before.len().min(heads.len())).collect();
+                    if !before.is_empty()
+                        && let Err(error) = self.change(session.bridge, before).await
+                    {
+                        // They were possible a moment ago.
+                        tracing::warn!(%error, "changes were refused the second time");
+                        for head in made {
+                            out.refuse(session.version, &head, ErrorCode::FmfcUnknown);
+                        }
+                    }
+                    if let Some(head) = heads.pop_front() {
+                        out.refuse(session.version, &head, refuse::code(why));
+                    }
+                    at_once = (at_once / 2).max(1);
+                }
+                Err(ChangeError::Dataplane(error)) => {
+                    tracing::warn!(%error, "changes could not be made");
+                    for head in heads.drain(..len.min(heads.len())) {
+                        out.refuse(session.version, &head, ErrorCode::FmfcUnknown);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The changes to groups and meters, if another controller wants to hear of them.
+    fn to_forward(&self, session: &Session, changes: &[Change]) -> Vec<Message> {
+        let mut peers = self.agent.sessions.values();
+        if !peers.any(|peer| peer.bridge == session.bridge && peer.wants_forwarded()) {
+            return Vec::new();
+        }
+        let message = |change: &Change| match change {
+            Change::Flow(_) => None,
+            Change::Group(change) => Some(Message::GroupMod((**change).clone())),
+            Change::Meter(change) => Some(Message::MeterMod((**change).clone())),
+        };
+        changes.iter().filter_map(message).collect()
+    }
+
+    fn forward(&self, session: &Session, requests: &[Message]) {
+        for request in requests {
+            let reason = u32::from(matches!(request, Message::MeterMod(_)));
+            for peer in self.peers(session.bridge) {
+                if peer.wants(Kind::RequestForward, reason)
+                    && let Ok(request) = RequestForward::new(request, peer.version, OWN_XID)
+                {
+                    peer.tell(&Message::RequestForward(request));
+                }
+            }
+        }
+    }
+}
+
+/// A change that was asked for, or why it is not even tried.
+type Asked = (Head, Result<Change, ErrorCode>);
+
+/// The changes at the front.
+fn take_changes(session: &Session, items: &mut VecDeque<Item>) -> Vec<Asked> {
+    let is_change = |item: &Item| {
+        let message = item.message.as_ref();
+        message.is_ok_and(|message| {
+            matches!(
+                message,
+                Message::FlowMod(_) | Message::GroupMod(_) | Message::MeterMod(_)
+            )
+        })
+    };
+    let mut changes = Vec::new();
+    while items.front().is_some_and(is_change) {
+        if let Some(Item {
+            head,
+            message: Ok(message),
+        }) = items.pop_front()
+        {
+            let change = if session.may_change() {
+                change(message, session.version)
+            } else {
+                Err(ErrorCode::BrcIsSecondary)
+            };
+            changes.push((head, change));
+        }
+    }
+    changes
+}
+
+/// What a message asks to be changed, checked as far as that needs nobody.
+pub(super) fn change(message: Message, version: Version) -> Result<Change, ErrorCode> {
+    match message {
+        Message::FlowMod(message) => {
+            // There are no buffers, so there is none of this number.
+            if message.buffer.is_some() && message.change.command == FlowCommand::Add {
+                return Err(ErrorCode::BrcBufferUnknown);
+            }
+            check_flow(&message.change, version)?;
+            Ok(Change::Flow(Box::new(message.change)))
+        }
+        Message::GroupMod(change) => Ok(Change::Group(Box::new(change))),
+        Message::MeterMod(change) => Ok(Change::Meter(Box::new(change))),
+        _ => Err(ErrorCode::BrcBadType),
+    }
+}
+
+fn check_flow(change: &FlowMod, _version: Version) -> Result<(), ErrorCode> {
+    if change.all_tables || change.rule.table <= TABLE_MAX {
+        return Ok(());
+    }
+    // Open vSwitch keeps table 254 for itself and lets nobody write it.
+    match change.command {
+        FlowCommand::Add | FlowCommand::Modify | FlowCommand::ModifyStrict => {
+            Err(ErrorCode::BrcEperm)
+        }
+        FlowCommand::Delete | FlowCommand::DeleteStrict => Err(ErrorCode::BrcBadTableId),
+    }
+}
