@@ -4,5 +4,6 @@ mod caches;
 mod conservation;
 mod execute;
 mod flow_text;
+mod flow_values;
 mod switch;
 mod translate;

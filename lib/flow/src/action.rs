@@ -108,6 +108,27 @@ pub struct ToController {
     pub meter: Option<u32>,
 }
 
+impl ToController {
+    /// Whole packets to any controller, because an action says so.
+    #[must_use]
+    pub fn new(max_len: u16) -> Self {
+        Self {
+            max_len,
+            id: 0,
+            reason: Reason::Action,
+            userdata: Vec::new(),
+            pause: false,
+            meter: None,
+        }
+    }
+
+    /// Whether nothing but the length is said, so that it is an output to [`OfPort::CONTROLLER`].
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::new(self.max_len)
+    }
+}
+
 /// Where `learn` takes bits from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LearnSource {

@@ -9,6 +9,15 @@ use crate::field::Field;
 /// Largest number of a group.
 pub const GROUP_MAX: u32 = 0xffff_ff00;
 
+/// Largest number of a bucket.
+pub const BUCKET_MAX: u32 = 0xffff_ff00;
+
+/// A bucket's number that stands for the first one.
+pub const BUCKET_FIRST: u32 = 0xffff_fffd;
+
+/// A bucket's number that stands for the last one.
+pub const BUCKET_LAST: u32 = 0xffff_fffe;
+
 /// A bucket's number that stands for all of them.
 pub const BUCKET_ALL: u32 = 0xffff_ffff;
 
@@ -90,12 +99,13 @@ pub enum GroupMod {
     InsertBuckets {
         /// Which group.
         id: u32,
-        /// Before the bucket of this number; at the end if `None`.
+        /// Before the bucket of this number, or [`BUCKET_FIRST`]; at the end if `None`.
         before: Option<u32>,
         /// What is put in.
         buckets: Vec<Bucket>,
     },
-    /// Takes a bucket out of a group (OpenFlow 1.5); [`BUCKET_ALL`] takes all.
+    /// Takes a bucket out of a group (OpenFlow 1.5); [`BUCKET_FIRST`], [`BUCKET_LAST`] and
+    /// [`BUCKET_ALL`] are understood.
     RemoveBucket {
         /// Which group.
         id: u32,

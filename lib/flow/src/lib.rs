@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod check;
 pub mod field;
 pub mod group;
 pub mod key;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::field::Field;
 use crate::key::{FlowKey, FlowMask, WORDS};
 
+/// Bits of a connection's state that no packet has set; see [`Match::new`].
+const NO_STATE: u128 = 0xffff_ff00;
+
 /// A key and the bits of it that matter.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Match {
@@ -28,9 +31,22 @@ impl Match {
         Self::default()
     }
 
-    /// A match on the bits of `mask`.
+    /// A match on the bits of `mask`. `ct_state` has 32 bits on the wire and eight that mean
+    /// something; that the others must be zero says nothing and is left out, so that all who match
+    /// the whole state say the same.
     #[must_use]
     pub fn new(key: &FlowKey, mask: &FlowMask) -> Self {
+        let state = mask.field(Field::CtState);
+        if state & NO_STATE != 0 {
+            let kept = !NO_STATE | key.field(Field::CtState);
+            let mut mask = *mask;
+            mask.set(Field::CtState, state & kept);
+            return Self::of_words(key, &mask);
+        }
+        Self::of_words(key, mask)
+    }
+
+    fn of_words(key: &FlowKey, mask: &FlowMask) -> Self {
         let mut map = 0;
         for (index, &mask) in mask.words.iter().enumerate() {
             map |= u64::from(mask != 0) << index;
@@ -201,6 +217,9 @@ mod tests {
         assert_eq!(both.field(Field::Xreg1), (7, 0xffff_ffff));
         assert_eq!(both.clone().with(Field::Reg3, 8).field(Field::Reg3).0, 8);
         assert_eq!(Match::new(&both.key(), &both.mask()), both);
+        let state = Match::any().with(Field::CtState, 0x21);
+        assert_eq!(state, Match::any().with_masked(Field::CtState, 0x21, 0xff));
+        assert_eq!(state.field(Field::CtState), (0x21, 0xff));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::print::List;
+use super::match_print::List;
 use super::value;
 use crate::field::{Field, Format};
 use crate::key::{FlowKey, FlowMask};
@@ -206,6 +206,6 @@ fn print_value(field: Field, value: u128, mask: u128, f: &mut fmt::Formatter<'_>
             1 => "first",
             _ => "later",
         }),
-        _ => value::print(row, value, mask, f),
+        _ => value::print(row, value, mask, None, f),
     }
 }

@@ -14,9 +14,20 @@
 //!
 //! Spec: `ovs-ofctl(8)`, `ovs-fields(7)`, `ovs-actions(7)`.
 
+mod action_print;
+mod actions;
+mod choice;
 mod datapath;
-mod parse;
-mod print;
+mod flow;
+mod group;
+mod match_print;
+mod matches;
+mod meter;
+mod names;
+mod nested;
+mod rewrite;
+mod subfield;
+mod token;
 mod value;
 
 #[cfg(test)]
@@ -24,20 +35,18 @@ mod tests;
 
 use thiserror::Error;
 
-use crate::action::OfPort;
+use crate::check::Fault;
 
+pub use action_print::Actions;
+pub use actions::parse_actions;
 pub use datapath::DatapathFlow;
-pub use parse::{parse_actions, parse_flow, parse_match};
-pub use print::Actions;
-
-/// Finds a port by its name, where text may say a name instead of a number.
-pub type PortNames<'a> = &'a dyn Fn(&str) -> Option<OfPort>;
-
-/// No port has a name, except the reserved ones.
-#[must_use]
-pub fn no_names(_: &str) -> Option<OfPort> {
-    None
-}
+pub use flow::{
+    DumpLine, Past, content, lines, parse_flow, parse_flow_mod, parse_flow_select, print_duration,
+};
+pub use group::{GroupCommand, parse_group_mod};
+pub use matches::parse_match;
+pub use meter::{MeterCommand, parse_meter_mod};
+pub use names::{Named, Names, PortNames, no_names};
 
 /// The priority of a flow that names none (`OFP_DEFAULT_PRIORITY`).
 pub const DEFAULT_PRIORITY: u16 = 0x8000;
@@ -65,8 +74,7 @@ pub enum Problem {
     },
     /// Not an action.
     #[error(
-        "unknown action; known are output, drop, normal, flood, all, in_port, local, controller, \
-         set_field, push_vlan, pop_vlan, strip_vlan and the mod_* family"
+        "unknown action; actions are listed in ovs-actions(7), and a port's number or name sends"
     )]
     UnknownAction,
     /// A field or action without its value.
@@ -111,12 +119,77 @@ pub enum Problem {
         /// What must be said as well.
         needs: &'static str,
     },
-    /// The field cannot be written.
-    #[error("{name} cannot be set")]
-    ReadOnly {
-        /// Which field.
-        name: String,
+    /// It contradicts the match, the actions before it, or what a switch can do.
+    #[error("{0}")]
+    Fault(Fault),
+    /// No such bits.
+    #[error("bits are written [], [bit] or [first..last]{}", width(*.bits))]
+    Bits {
+        /// Width of the field, where it is known.
+        bits: Option<u8>,
     },
+    /// Bits are copied to as many bits.
+    #[error("{src} bits do not fill {dst} bits")]
+    Widths {
+        /// How many are read.
+        src: u8,
+        /// How many are written.
+        dst: u8,
+    },
+    /// No `->` where there must be one.
+    #[error("there must be -> and a field after it")]
+    NoArrow,
+    /// A key that the action does not have.
+    #[error("{of} takes {allowed}")]
+    UnknownKey {
+        /// Which action, group or meter.
+        of: String,
+        /// The keys that it has.
+        allowed: String,
+    },
+    /// A keyword that has no sense in this command.
+    #[error("{name} cannot be said here: {hint}")]
+    NotHere {
+        /// Which.
+        name: String,
+        /// Where it can.
+        hint: &'static str,
+    },
+    /// Something that can be said once was said twice.
+    #[error("{0} is said twice")]
+    Twice(&'static str),
+    /// Something that must be said was not.
+    #[error("{0} must be said")]
+    Missing(&'static str),
+    /// An opening parenthesis without the closing one.
+    #[error("this parenthesis is not closed")]
+    Unclosed,
+    /// Text right behind a closing parenthesis.
+    #[error("after a closing parenthesis there is a comma, a blank, -> or the end")]
+    AfterParenthesis,
+    /// `->` behind an action that has no result.
+    #[error("only check_pkt_larger has a result to be written with ->")]
+    UnwantedTarget,
+    /// Too many parentheses within each other.
+    #[error("actions within actions go 32 levels deep")]
+    Depth,
+    /// An instruction within an action.
+    #[error(
+        "this is an instruction: it stands in the flow's actions, not within an action or group"
+    )]
+    Instruction,
+    /// `apply_actions`.
+    #[error("actions are applied without saying so: write them without apply_actions")]
+    Apply,
+    /// Instructions in another order than they are done in.
+    #[error(
+        "instructions stand once each and in this order: meter, actions, clear_actions, \
+         write_actions, write_metadata, goto_table"
+    )]
+    Order,
+    /// Actions in a deletion.
+    #[error("a deletion has no actions")]
+    ActionsOfDelete,
     /// `drop` beside another action.
     #[error("drop stands alone: it means that there is no action")]
     DropWithOthers,
@@ -126,4 +199,8 @@ pub enum Problem {
     /// A flow's action list in a match.
     #[error("actions are not part of a match")]
     Actions,
+}
+
+fn width(bits: Option<u8>) -> String {
+    bits.map_or_else(String::new, |bits| format!(", and the field has {bits}"))
 }

@@ -3,16 +3,16 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::PortNames;
+use super::names::{Lookup, Names, print_port};
 use crate::action::OfPort;
-use crate::field::{FieldInfo, Format};
+use crate::field::{Field, FieldInfo, Format};
 
 /// TCP flags by bit, lowest first (RFC 9293 §3.1, and NS of RFC 3540).
 const TCP_FLAGS: [&str; 9] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns"];
 /// Bits of `ct_state`, lowest first (`ovs-fields(7)`).
 const CT_STATES: [&str; 8] = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
-/// Bits of `tun_flags` that have a name, lowest first; the empty ones have none.
-const TUN_FLAGS: [&str; 4] = ["", "", "", "oam"];
+/// Bits of `tun_flags` that have a name, lowest first (`NX_TUN_FLAG_OAM`).
+const TUN_FLAGS: [&str; 1] = ["oam"];
 /// Bits of `ipv6_exthdr`, lowest first (`ofp_ipv6exthdr_flags`, OpenFlow 1.3.5 §7.2.3.8).
 const EXT_HEADERS: [&str; 9] = [
     "nonext", "esp", "auth", "dest", "frag", "router", "hop", "unrep", "unseq",
@@ -29,17 +29,27 @@ fn flag_names(format: Format) -> Option<&'static [&'static str]> {
     }
 }
 
+/// The bits of a field that any packet may have set: those with a name, where the field has room
+/// for more. A value without a mask is one of these bits, as in Open vSwitch.
+fn known(row: &FieldInfo) -> u128 {
+    match row.format {
+        Format::CtState => (1 << CT_STATES.len()) - 1,
+        Format::TunFlags => (1 << TUN_FLAGS.len()) - 1,
+        _ => row.max(),
+    }
+}
+
 /// Names of fragment kinds with the value and mask they stand for.
 const FRAGS: [(&str, u128, u128); 5] = [
     ("no", 0, 3),
     ("yes", 1, 1),
     ("first", 1, 3),
-    ("later", 2, 2),
+    ("later", 3, 3),
     ("not_later", 0, 2),
 ];
 
-/// Ports with names, in the order of their numbers.
-const PORTS: [(&str, OfPort); 8] = [
+/// Reserved ports; the first of several names is printed.
+const PORTS: [(&str, OfPort); 10] = [
     ("IN_PORT", OfPort::IN_PORT),
     ("TABLE", OfPort::TABLE),
     ("NORMAL", OfPort::NORMAL),
@@ -48,6 +58,8 @@ const PORTS: [(&str, OfPort); 8] = [
     ("CONTROLLER", OfPort::CONTROLLER),
     ("LOCAL", OfPort::LOCAL),
     ("ANY", OfPort::ANY),
+    ("UNSET", OfPort::UNSET),
+    ("NONE", OfPort::ANY),
 ];
 
 /// A decimal number, or a hexadecimal one after `0x`.
@@ -79,27 +91,29 @@ fn mac(text: &str) -> Option<u128> {
 
 /// A reserved port's name, a number, or the name of a port that `names` knows. The 16-bit numbers
 /// that OpenFlow 1.0 has for reserved ports mean these.
-pub(super) fn port(text: &str, names: PortNames<'_>) -> Option<OfPort> {
+pub(super) fn port(text: &str, names: Lookup<'_>) -> Option<OfPort> {
+    if let Some(number) = number(text) {
+        return Some(match u32::try_from(number).ok()? {
+            short @ 0xfff7..=0xffff => OfPort(short | 0xffff_0000),
+            number => OfPort(number),
+        });
+    }
     let reserved = PORTS
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(text));
-    if let Some((_, port)) = reserved {
-        return Some(*port);
-    }
-    match number(text) {
-        Some(number) => match u32::try_from(number).ok()? {
-            short @ 0xfff8..=0xffff => Some(OfPort(short | 0xffff_0000)),
-            number => Some(OfPort(number)),
-        },
-        None => names(text),
+    match reserved {
+        Some((_, port)) => Some(*port),
+        None => names.port(text),
     }
 }
 
-pub(super) fn print_port(port: OfPort, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match PORTS.iter().find(|(_, reserved)| *reserved == port) {
-        Some((name, _)) => f.write_str(name),
-        None => write!(f, "{}", port.0),
+/// The name of a reserved port.
+pub(super) fn reserved_name(port: OfPort) -> Option<&'static str> {
+    if port < OfPort::UNSET {
+        return None;
     }
+    let reserved = PORTS.iter().find(|(_, reserved)| *reserved == port);
+    reserved.map(|(name, _)| *name)
 }
 
 /// Reads `syn|ack` or `+syn-ack` with the names of the field's bits.
@@ -118,7 +132,7 @@ fn flags(row: &FieldInfo, names: &[&str], text: &str) -> Option<(u128, u128)> {
         for name in text.split('|') {
             value |= flag(name)?;
         }
-        return Some((value, row.max()));
+        return Some((value, known(row)));
     }
     let (mut value, mut mask) = (0, 0);
     let mut rest = text;
@@ -142,8 +156,8 @@ fn flags(row: &FieldInfo, names: &[&str], text: &str) -> Option<(u128, u128)> {
 fn print_flags(
     row: &FieldInfo,
     names: &[&str],
-    value: u128,
-    mask: u128,
+    (value, mask): (u128, u128),
+    signed: bool,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     let name = |bit: usize, f: &mut fmt::Formatter<'_>| match names.get(bit) {
@@ -151,7 +165,10 @@ fn print_flags(
         _ => write!(f, "[{:x}]", 1_u128 << bit),
     };
     let bits = |of: u128| (0..usize::from(row.bits)).filter(move |bit| of >> bit & 1 == 1);
-    if mask != row.max() {
+    if mask == 0 {
+        return f.write_str("0/0");
+    }
+    if signed || mask & known(row) != known(row) {
         for bit in bits(mask) {
             f.write_str(if value >> bit & 1 == 1 { "+" } else { "-" })?;
             name(bit, f)?;
@@ -161,7 +178,7 @@ fn print_flags(
     if value == 0 {
         return f.write_str("0");
     }
-    for (index, bit) in bits(value).enumerate() {
+    for (index, bit) in bits(value & mask).enumerate() {
         f.write_str(if index == 0 { "" } else { "|" })?;
         name(bit, f)?;
     }
@@ -215,11 +232,10 @@ pub(super) enum Bad {
 }
 
 /// Reads `value` or `value/mask` of a field. A value without mask has all bits set in it.
-pub(super) fn parse(
-    row: &FieldInfo,
-    text: &str,
-    names: PortNames<'_>,
-) -> Result<(u128, u128), Bad> {
+pub(super) fn parse(row: &FieldInfo, text: &str, names: Lookup<'_>) -> Result<(u128, u128), Bad> {
+    if text == "*" {
+        return Ok((0, 0));
+    }
     if let Some(names) = flag_names(row.format)
         && let Some(flags) = flags(row, names, text)
     {
@@ -252,7 +268,7 @@ pub(super) fn parse(
     };
     let value = one(value).ok_or(Bad::Value)?;
     let Some(mask) = mask else {
-        return Ok((value, row.max()));
+        return Ok((value, known(row)));
     };
     if !row.maskable {
         return Err(Bad::Mask);
@@ -279,16 +295,77 @@ fn prefix_len(row: &FieldInfo, mask: u128) -> Option<u8> {
     (prefix(row, len)? == mask).then_some(len)
 }
 
-/// Prints a value under its mask so that [`parse`] gives both again.
+/// Prints a value under its mask, as a match shows it, so that [`parse`] gives both again.
 pub(super) fn print(
     row: &FieldInfo,
     value: u128,
     mask: u128,
+    names: Option<&Names>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let whole = mask == row.max();
+    match row.format {
+        // A match has few of a tunnel's flags, so it says of each whether it is set.
+        Format::TunFlags => print_flags(row, &TUN_FLAGS, (value, mask), true, f),
+        Format::Decimal if whole => write!(f, "{value}"),
+        Format::Decimal => write!(f, "{value:#x}/{mask:#x}"),
+        // Open vSwitch shows all digits of a type, a tag and a label.
+        Format::Hex if row.field == Field::Ipv6Label => {
+            write!(f, "0x{value:05x}")?;
+            if whole {
+                return Ok(());
+            }
+            write!(f, "/0x{mask:05x}")
+        }
+        Format::Hex if whole && row.bits == 16 => write!(f, "0x{value:04x}"),
+        Format::Hex => {
+            hex(value, f)?;
+            mask_after(whole, mask, f)
+        }
+        _ => print_named(row, value, mask, names, f),
+    }
+}
+
+/// Prints a value under its mask, as an action shows it, so that [`parse`] gives both again.
+pub(super) fn print_in_action(
+    row: &FieldInfo,
+    value: u128,
+    mask: u128,
+    names: Option<&Names>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let whole = mask == row.max();
+    let decimal = match row.field {
+        Field::VlanVid => true,
+        Field::CtZone => false,
+        _ => row.format == Format::Decimal,
+    };
+    match row.format {
+        Format::Decimal | Format::Hex => {
+            if decimal {
+                write!(f, "{value}")?;
+            } else {
+                hex(value, f)?;
+            }
+            mask_after(whole, mask, f)
+        }
+        _ => print_named(row, value, mask, names, f),
+    }
+}
+
+/// Prints what is not a plain number.
+fn print_named(
+    row: &FieldInfo,
+    value: u128,
+    mask: u128,
+    names: Option<&Names>,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     let whole = mask == row.max();
     if let Some(names) = flag_names(row.format) {
-        return print_flags(row, names, value, mask, f);
+        // A value without mask is one of the known bits, which others are not to be taken for.
+        let signed = row.format == Format::TunFlags && mask != known(row);
+        return print_flags(row, names, (value, mask), signed, f);
     }
     match row.format {
         Format::Frag => {
@@ -298,14 +375,8 @@ pub(super) fn print(
                 None => write!(f, "{value:#x}/{mask:#x}"),
             };
         }
-        Format::Port if whole => return print_port(OfPort(value as u32), f),
-        Format::Decimal if whole => return write!(f, "{value}"),
-        // Open vSwitch shows all four digits of a type and a tag.
-        Format::Hex if whole && row.bits == 16 => return write!(f, "0x{value:04x}"),
-        Format::Hex if whole => return write!(f, "{value:#x}"),
-        Format::Decimal | Format::Hex | Format::Port => {
-            return write!(f, "{value:#x}/{mask:#x}");
-        }
+        Format::Port if whole => return print_port(OfPort(value as u32), names, f),
+        Format::Port => return write!(f, "{value:#x}/{mask:#x}"),
         _ => address(row, value, f)?,
     }
     if whole {
@@ -318,6 +389,22 @@ pub(super) fn print(
             address(row, mask, f)
         }
     }
+}
+
+/// Prints a hexadecimal number, of which zero has no `0x`.
+pub(super) fn hex(value: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match value {
+        0 => f.write_str("0"),
+        value => write!(f, "{value:#x}"),
+    }
+}
+
+fn mask_after(whole: bool, mask: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if whole {
+        return Ok(());
+    }
+    f.write_str("/")?;
+    hex(mask, f)
 }
 
 /// Prints an address, or a mask in the spelling of one.
