@@ -454,7 +454,7 @@ pub enum Action {
         ct_tuple: bool,
     },
     /// Do a list of actions to a copy.
-    Clone(Vec<Action>),
+    Clone(Vec<Self>),
     /// Add a flow made from the packet.
     Learn(Box<Learn>),
     /// This flow is one clause of a conjunction; it has no other action but notes.

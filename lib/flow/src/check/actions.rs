@@ -371,7 +371,7 @@ impl Checker {
     }
 
     /// Checks what is within an action. What it makes of the packet ends with it.
-    fn within(&mut self, check: impl FnOnce(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn within(&self, check: impl FnOnce(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
         if self.depth >= DEPTH_MAX {
             return Err(Fault::Argument("actions within actions go 32 levels deep"));
         }
@@ -388,7 +388,7 @@ impl Checker {
             self.bit(dst)?;
         }
         // What the new flow matches so far.
-        let mut made = Checker {
+        let mut made = Self {
             key: Some(FlowKey::default()),
             strict: self.strict,
             in_ct: false,
@@ -461,7 +461,7 @@ impl Checker {
         }
     }
 
-    fn ct(&mut self, ct: &Ct) -> Result<(), Fault> {
+    fn ct(&self, ct: &Ct) -> Result<(), Fault> {
         self.demand(Prerequisite::Ip, "ct")?;
         if ct.commit && self.value(Field::CtState) & INVALID != 0 {
             return Err(Fault::Inconsistent {

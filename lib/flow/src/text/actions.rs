@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a list within an action. What it makes of the packet ends with it.
-    pub(super) fn within(&mut self, part: &Part<'a>) -> Result<Vec<Action>, ParseError> {
+    pub(super) fn within(&self, part: &Part<'a>) -> Result<Vec<Action>, ParseError> {
         if part.mark != Mark::Open {
             part.need("actions in parentheses")?;
         }
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         inner.list(part.value)
     }
 
-    fn action_set(&mut self, part: &Part<'a>) -> Result<Vec<Action>, ParseError> {
+    fn action_set(&self, part: &Part<'a>) -> Result<Vec<Action>, ParseError> {
         let mut checker = self.checker.clone();
         checker.be_lenient();
         let mut inner = Reader {

@@ -431,9 +431,10 @@ impl fmt::Display for DumpLine<'_> {
 pub fn print_duration(duration: std::time::Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{}", duration.as_secs())?;
     let nanoseconds = duration.subsec_nanos();
-    if nanoseconds == 0 {
-    } else if nanoseconds % 1_000_000 == 0 {
-        write!(f, ".{:03}", nanoseconds / 1_000_000)?;
+    if nanoseconds.is_multiple_of(1_000_000) {
+        if nanoseconds != 0 {
+            write!(f, ".{:03}", nanoseconds / 1_000_000)?;
+        }
     } else {
         let digits = format!("{nanoseconds:09}");
         write!(f, ".{}", digits.trim_end_matches('0'))?;

@@ -18,7 +18,7 @@ pub(super) const HELPERS: [(&str, CtHelper); 2] =
     [("ftp", CtHelper::Ftp), ("tftp", CtHelper::Tftp)];
 
 impl<'a> Reader<'a> {
-    pub(super) fn ct(&mut self, part: &Part<'a>) -> Result<Action, ParseError> {
+    pub(super) fn ct(&self, part: &Part<'a>) -> Result<Action, ParseError> {
         let mut ct = Ct {
             commit: false,
             force: false,
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads what stands in `exec(...)`.
-    fn exec(&mut self, part: &Part<'a>) -> Result<Vec<Action>, ParseError> {
+    fn exec(&self, part: &Part<'a>) -> Result<Vec<Action>, ParseError> {
         let mut checker = self.checker.clone();
         checker.enter_ct();
         let mut inner = Reader::alone(self.names, self.translate);
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         Ok(actions)
     }
 
-    pub(super) fn learn(&mut self, part: &Part<'a>) -> Result<Action, ParseError> {
+    pub(super) fn learn(&self, part: &Part<'a>) -> Result<Action, ParseError> {
         let mut learn = Learn {
             idle_timeout: 0,
             hard_timeout: 0,

@@ -193,7 +193,8 @@ fn a_tag_is_pushed_before_it_is_written_unless_the_match_has_one() {
         *actions("actions=mod_vlan_vid:5"),
         [Action::PushVlan(0x8100), set.clone()]
     );
-    assert_eq!(*actions("dl_vlan=1,actions=mod_vlan_vid:5"), [set.clone()]);
+    let tagged = actions("dl_vlan=1,actions=mod_vlan_vid:5");
+    assert_eq!(*tagged, *std::slice::from_ref(&set));
     assert_eq!(
         *actions("dl_vlan=1,actions=pop_vlan,mod_vlan_vid:5"),
         [Action::PopVlan, Action::PushVlan(0x8100), set]
