@@ -8,7 +8,7 @@
 //! Spec: OpenFlow 1.0.1 §5.3.3, 1.3.5 §7.3.4.1, 1.4.1 §7.3.4.2.
 
 use vswitch_flow::rule::GROUP_ANY;
-use vswitch_flow::{FlowCommand, FlowFlags, FlowMod, FlowRule, OfPort};
+use vswitch_flow::{FlowCommand, FlowFlags, FlowMod, FlowRule, Match, OfPort};
 
 use crate::error::{ErrorCode, OfError};
 use crate::header::Version;
@@ -210,7 +210,10 @@ impl FlowModMessage {
 
     /// The form of 1.0 that can say all of it.
     pub(crate) fn layout(&self, version: Version) -> Layout {
-        let plain = self.change.cookie_mask == 0 && fits_match10(&self.change.rule.matches);
+        let rule = &self.change.rule;
+        let plain = self.change.cookie_mask == 0
+            && fits_match10(&rule.matches)
+            && (rule.priority == u16::MAX || !is_exact_10(&rule.matches));
         if plain || version > Version::V10 {
             Layout::Standard
         } else {
@@ -317,6 +320,17 @@ impl FlowModMessage {
         }
         instruction::encode_of_flow(to, Version::V10, rule);
     }
+}
+
+/// Whether the match of 1.0 has no wildcard, which gives a flow the highest priority.
+fn is_exact_10(matches: &Match) -> bool {
+    let mut to = Writer::new();
+    encode_match10(&mut to, matches);
+    let wildcards = to
+        .finish()
+        .ok()
+        .and_then(|bytes| bytes.first_chunk().copied());
+    wildcards.is_some_and(|bytes| u32::from_be_bytes(bytes) & WILDCARDS_10 == 0)
 }
 
 fn read_flags(flags: u16, version: Version) -> Result<FlowFlags, OfError> {

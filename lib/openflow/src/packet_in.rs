@@ -116,7 +116,7 @@ impl PacketIn {
         this.reason = read_reason(from, version)?;
         this.table = from.u8()?;
         this.cookie = read_cookie(from)?;
-        this.metadata = decode_loose_match(from)?;
+        this.metadata = promised(&decode_loose_match(from)?)?;
         from.skip(2)?;
         this.packet = from.take_rest().to_vec();
         Ok(this)
@@ -132,7 +132,7 @@ impl PacketIn {
         let size = usize::from(from.u16()?);
         from.skip(6)?;
         let padded = from.bytes(size.next_multiple_of(8))?;
-        this.metadata = decode_metadata(&padded[..size])?;
+        this.metadata = promised(&decode_metadata(&padded[..size])?)?;
         from.skip(2)?;
         this.packet = from.take_rest().to_vec();
         Ok(this)
@@ -150,7 +150,7 @@ impl PacketIn {
                 TABLE_ID => this.table = value.u8()?,
                 COOKIE => this.cookie = read_cookie(&mut property::aligned(value)?)?,
                 REASON => this.reason = read_reason(&mut value, version)?,
-                METADATA => this.metadata = decode_metadata(value.take_rest())?,
+                METADATA => this.metadata = promised(&decode_metadata(value.take_rest())?)?,
                 USERDATA => this.userdata = value.take_rest().to_vec(),
                 CONTINUATION => {
                     let bytes = property::aligned(value)?.take_rest();
@@ -235,6 +235,15 @@ impl PacketIn {
             property::write(to, USERDATA, |to| to.bytes(&self.userdata));
         }
     }
+}
+
+/// What of a packet's metadata can be said again: a field whose prerequisites a peer left out says
+/// nothing, since it is not known what it is a field of.
+fn promised(metadata: &Match) -> Result<Match, OfError> {
+    let mut to = Writer::new();
+    encode_fields(&mut to, Version::V13, metadata);
+    let bad = ErrorCode::BmcBadField.about("a packet's metadata");
+    decode_metadata(&to.finish().map_err(|_| bad)?)
 }
 
 pub(crate) fn read_buffer(from: &mut Reader<'_>) -> Result<Option<u32>, OfError> {

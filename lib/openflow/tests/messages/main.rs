@@ -1,8 +1,10 @@
-//! The bytes of one of each message and version, as Open vSwitch reads them (`tests/oracle.rs`).
+//! The bytes of one of each message and version, as Open vSwitch reads them (`oracle.rs`).
 //!
 //! `data/messages.txt` has a line for each sample: version, what it is, bytes. Who changes a layout
 //! on purpose writes the file anew with `OPENFLOW_BYTES=write cargo test -p vswitch-openflow`.
 
+mod oracle;
+mod random;
 mod samples;
 
 use std::fmt::Write as _;

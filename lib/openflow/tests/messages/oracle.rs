@@ -1,10 +1,8 @@
 //! Open vSwitch's own decoder must understand what is written here. Passes over without it.
 
-mod samples;
-
 use std::process::Command;
 
-use samples::{XID, samples};
+use super::samples::{XID, samples};
 
 fn ofp_print(hex: &str) -> Option<String> {
     let output = Command::new("ovs-ofctl").args(["ofp-print", hex]).output();
