@@ -29,6 +29,16 @@ words! {
     }
 }
 
+impl RemovedReason {
+    /// What a version says instead of a reason that came later.
+    fn before(self, version: Version) -> Self {
+        match self {
+            Self::MeterDelete if version < Version::V14 => Self::Delete,
+            reason => reason,
+        }
+    }
+}
+
 /// A flow that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowRemoved {
@@ -69,7 +79,8 @@ impl FlowRemoved {
         }
         let (cookie, priority) = (from.u64()?, from.u16()?);
         let reason = RemovedReason::from_number(from.u8()?)
-            .ok_or(ErrorCode::NxbrcBadReason.about("a removed flow"))?;
+            .ok_or(ErrorCode::NxbrcBadReason.about("a removed flow"))?
+            .before(version);
         let table = from.u8()?;
         let duration = Elapsed::read(from)?;
         let idle_timeout = from.u16()?;
@@ -109,11 +120,7 @@ impl FlowRemoved {
         }
         to.u64(self.cookie);
         to.u16(self.priority);
-        let reason = match self.reason {
-            RemovedReason::MeterDelete if version < Version::V14 => RemovedReason::Delete,
-            reason => reason,
-        };
-        to.u8(reason.number());
+        to.u8(self.reason.before(version).number());
         to.u8(match (version, self.layout) {
             (Version::V10, Layout::Standard) => 0,
             (Version::V10, Layout::Nicira) => self.table.map_or(0, |table| table.saturating_add(1)),
