@@ -49,6 +49,9 @@ reasons! {
     RuleDrop "rule_drop" "The matching flow has no output.";
     OutputIngress "output_ingress" "The flow sends the packet to the port it came in by, which needs `in_port`.";
     OutputUnknown "output_unknown" "The flow sends the packet to a port number that the bridge does not have.";
+    PortConfig "port_config" "The port it came in by or goes to is configured not to receive or to forward.";
+    NoBucket "no_bucket" "The flow sends the packet by a group or bundle that has no member alive.";
+    MeterDrop "meter" "The packet exceeds the rate of a meter.";
     NoController "no_controller" "The flow sends the packet to the controller, and there is none.";
     VlanNotAllowed "vlan_not_allowed" "The port the packet came in by is not a member of its VLAN.";
     ReservedMac "reserved_mac" "The destination is a link-local protocol address, which a switch does not forward.";
@@ -57,7 +60,8 @@ reasons! {
     MirrorPort "mirror_port" "The packet came in by a port that is reserved for a mirror's output.";
     PatchUnconnected "patch_unconnected" "The packet goes to a patch port that has no peer.";
     VlanDepth "vlan_depth" "Actions push or pop more VLAN tags than the switch keeps track of.";
-    TooDeep "too_deep" "The packet crosses too many patch ports, as in a loop of bridges.";
+    TooDeep "too_deep" "The packet's lookups, groups or patch ports lead too deep into one another, as in a loop.";
+    TablesChanged "tables_changed" "Tables changed while the packet was on its way through them.";
     TooMuchWork "too_much_work" "The packet needs more steps or outputs than one packet may.";
     PortUnknown "port_unknown" "The port it came in by or goes to is no longer there.";
 

@@ -20,6 +20,8 @@
 //!
 //! Spec: OpenFlow 1.3.5 §7.2.3.7, and the headers' own (see `vswitch_packet`).
 
+mod extensions;
+
 use arrayvec::ArrayVec;
 use vswitch_flow::{OfPort, SparseKey};
 use vswitch_packet::icmpv6::{self, Icmpv6};
@@ -34,6 +36,12 @@ pub const VLAN_LEN: usize = 2;
 /// `dl_type` of an 802.3 frame that names no Ethernet type (`OFP_DL_TYPE_NOT_ETH_TYPE`).
 pub const NO_ETHERTYPE: u16 = 0x05ff;
 
+/// Ethernet type of a backbone service tag (802.1Q-2018 §9.7).
+const PBB: EtherType = EtherType(0x88e7);
+
+/// What most often follows an IPv6 header, and is no extension header.
+const PLAIN: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::ICMPV6];
+
 /// Bit of `ip_frag`: a piece of a larger packet.
 const FRAGMENT: u64 = 1;
 /// Bit of `ip_frag`: not its first piece.
@@ -42,6 +50,7 @@ const LATER: u64 = 2;
 /// Where the key's words are; the tests hold this against the field table.
 mod word {
     pub(super) const PORT: usize = 0;
+    pub(super) const EXTRA: usize = 1;
     pub(super) const ETH_DST: usize = 2;
     pub(super) const ETH_SRC: usize = 3;
     pub(super) const VLAN: usize = 4;
@@ -133,6 +142,9 @@ pub fn extract_into(
     };
     let key = &mut *read.key;
     key.push(word::PORT, u64::from(in_port.0) << 32);
+    if ethertype != EtherType::IPV4.0 {
+        key.push(word::EXTRA, extra(EtherType(ethertype), packet, size, l3));
+    }
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = *eth;
     let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, 0, 0]);
     let src = u64::from_be_bytes([s0, s1, s2, s3, s4, s5, 0, 0]);
@@ -154,10 +166,10 @@ pub fn extract_into(
         ethertype => {
             key.push(word::ETH_SRC, src);
             key.push(word::VLAN, tags);
-            if ethertype.is_mpls()
-                && let Some(entry) = packet.first_chunk::<4>()
-            {
-                key.push(word::MPLS, u64::from(u32::from_be_bytes(*entry)) << 32);
+            if ethertype.is_mpls() {
+                let [first, second, third] = mpls_entries(packet);
+                key.push(word::MPLS, first << 32 | second);
+                key.push(word::MPLS + 1, third << 32);
             }
         }
     }
@@ -173,6 +185,33 @@ pub fn extract_into(
 #[inline]
 const fn be16(high: u8, low: u8) -> u16 {
     u16::from_be_bytes([high, low])
+}
+
+/// The word of a backbone service tag and of IPv6 extension headers.
+#[inline]
+fn extra(ethertype: EtherType, packet: &[u8], size: usize, l3: usize) -> u64 {
+    match (ethertype, packet.first_chunk::<7>()) {
+        (EtherType::IPV6, Some(&[.., next])) if !PLAIN.contains(&Protocol(next)) => {
+            u64::from(extensions::bits(packet, size.saturating_sub(l3))) << 24
+        }
+        (PBB, Some(&[_, a, b, c, ..])) => u64::from(u32::from_be_bytes([0, a, b, c])) << 40,
+        _ => 0,
+    }
+}
+
+/// Up to three MPLS entries, the outer one first, none behind the bottom of the stack; 0 where there
+/// is none.
+#[inline]
+fn mpls_entries(packet: &[u8]) -> [u64; 3] {
+    let mut entries = [0; 3];
+    let (chunks, _) = packet.as_chunks::<4>();
+    for (entry, bytes) in entries.iter_mut().zip(chunks) {
+        *entry = u64::from(u32::from_be_bytes(*bytes));
+        if bytes[2] & 1 != 0 {
+            break;
+        }
+    }
+    entries
 }
 
 /// Reads tags: the type that follows them, where it leads, how many there are, and their word of

@@ -415,7 +415,7 @@ impl Sim {
         for worker in &self.workers {
             let stats = worker.stats();
             came += stats.rx_packets + stats.answers + stats.copies + stats.split;
-            went += stats.drops.total();
+            went += stats.drops.total() + stats.punted;
             handed += stats.handed_over;
             taken += stats.taken_over;
             for id in worker.queue_ids() {

@@ -4,12 +4,12 @@
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
-use vswitch_datapath::action::execute;
+use vswitch_datapath::action::{Sink, Tools, execute};
 use vswitch_datapath::buffer::{FramePool, HEADROOM, Packet, SharedFrames};
 use vswitch_datapath::counters::{DropReason, Drops};
 use vswitch_datapath::extract::extract;
 use vswitch_datapath::offload::{Checksum, Offload};
-use vswitch_datapath::pipeline::{Tables, translate};
+use vswitch_datapath::pipeline::{Moment, Tables, translate};
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::tick::Tick;
 use vswitch_dpapi::{
@@ -340,17 +340,16 @@ proptest! {
         let mut frame = pool.chunk().expect("free");
         frame.bytes_mut()[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(&bytes);
         let packet = Packet::new(frame, HEADROOM..HEADROOM + bytes.len(), PortIndex(1), offload);
-        let (mut out, mut drops) = (Vec::new(), Drops::default());
-        execute(
-            packet,
-            read.layout,
-            &answer.actions,
-            DropReason::RuleDrop,
-            &mut pool,
-            &mut out,
-            &mut drops,
-        );
-        let out: Vec<_> = out
+        let (mut sink, mut drops) = (Sink::default(), Drops::default());
+        let tools = Tools {
+            pool: &mut pool,
+            sink: &mut sink,
+            drops: &mut drops,
+            now: Moment(0),
+        };
+        execute(packet, &read, &answer.actions, DropReason::RuleDrop, tools);
+        let out: Vec<_> = sink
+            .outputs
             .into_iter()
             .map(|(_, packet)| {
                 let done = (packet.to_vec(), packet.offload);

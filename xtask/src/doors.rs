@@ -91,6 +91,13 @@ const VALUES: &[&str] = &[
     "port::PortIndex",
     "port::PortCounters",
     "pipeline::DpAction",
+    "pipeline::Frozen",
+    "pipeline::MAX_DEPTH",
+    "pipeline::MeterEntry",
+    "pipeline::Moment",
+    "pipeline::Punt",
+    "pipeline::Verdict",
+    "pipeline::remark",
 ];
 
 /// Rooms that drive the others and so may name all of them.

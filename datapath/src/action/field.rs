@@ -123,6 +123,21 @@ pub(super) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128
     }
 }
 
+/// The TOS or traffic class of an IP packet.
+pub(super) fn tos(packet: &Packet, layout: Layout) -> Option<u8> {
+    let l3 = usize::from(layout.l3);
+    let network = packet.head().get(l3..)?;
+    let room = packet.len().checked_sub(l3)?;
+    if is_ipv4(network, room) {
+        network.get(1).copied()
+    } else if is_ipv6(network, room) {
+        let [a, b, ..] = *network.first_chunk::<2>()?;
+        Some(a << 4 | b >> 4)
+    } else {
+        None
+    }
+}
+
 fn transport(head: &mut [u8], l4: usize, protocol: Protocol, begun: bool, change: &Change) {
     let at = match protocol {
         Protocol::TCP => 16,
@@ -224,6 +239,7 @@ fn find(head: &[u8], size: usize, l3: usize, l4: usize, field: Field) -> Option<
         Field::MplsLabel => mpls(12),
         Field::MplsTc => mpls(9),
         Field::MplsTtl => mpls(0),
+        Field::PbbIsid => place(l3 + 1, 3, 0, Sums::None).filter(|_| network.len() >= 4),
         // Tags are pushed and popped; the rest is not part of a packet or may not be written.
         _ => None,
     }

@@ -1,114 +1,313 @@
-//! Doing to a packet what translation decided: copies, tags, fields and their checksums.
+//! Doing to a packet what translation decided: copies, headers, fields and their checksums.
 //!
-//! Not for deciding: nothing here looks at tables, and a field that the packet does not have is
-//! left alone.
+//! Not for deciding: nothing here looks at tables, and a field or header that the packet does not
+//! have is left alone.
 //!
-//! Law: every packet that comes in goes out in `out` or back to the pool with a drop counted.
+//! Law: every packet that comes in goes into the [`Sink`] or back to the pool with a drop counted.
 //! Checksums that were right are right afterwards, and one that was wrong stays wrong, because
 //! they are updated and not computed anew. Offload metadata stays true: a checksum that is only
 //! begun has its pseudo header kept up to date, and its offsets follow the headers.
 //!
-//! Threads: a worker's own. Cost: the last output takes the packet itself, each earlier one a
+//! Threads: a worker's own. Cost: the last way out takes the packet itself, each earlier one a
 //! copy. No allocation. Spec: RFC 1624 (checksum updates), RFC 768 (zero is no checksum),
-//! RFC 9260 §6.8 (SCTP's CRC32c).
+//! RFC 9260 §6.8 (SCTP's CRC32c), RFC 3032 (MPLS), IEEE 802.1Q-2018 §9.7 (backbone service tag).
 
 mod field;
+mod header;
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use vswitch_flow::{Field, SparseKey};
 
 use crate::buffer::{FramePool, Packet};
 use crate::counters::{DropReason, Drops};
-use crate::extract::Layout;
-use crate::pipeline::DpAction;
+use crate::extract::{Extracted, Layout};
+use crate::offload::{Checksum, Offload};
+use crate::pipeline::{DpAction, Frozen, MAX_DEPTH, MeterEntry, Moment, Punt, Verdict, remark};
 use crate::port::PortIndex;
 
-/// Bytes of a VLAN tag.
-const TAG_SIZE: usize = 4;
-/// Bytes of the two addresses before the first tag.
-const MACS_SIZE: usize = 12;
+/// A packet for controllers.
+#[derive(Debug)]
+pub struct Punted {
+    /// What they are told of it.
+    pub what: Arc<Punt>,
+    /// The packet, its offloads not finished.
+    pub packet: Packet,
+    /// The key with which it was looked up.
+    pub key: SparseKey,
+}
 
-/// Does `actions` to a packet whose headers lie as `layout` says. What is to be sent is appended
-/// to `out`. `why_not` is counted when there is no output.
+/// A packet whose headers are to be read again.
+#[derive(Debug)]
+pub struct Again {
+    /// Where its translation goes on.
+    pub frozen: Arc<Frozen>,
+    /// The packet.
+    pub packet: Packet,
+    /// The key with which it was looked up: what no header says is still true.
+    pub key: SparseKey,
+}
+
+/// Where packets go.
+#[derive(Debug, Default)]
+pub struct Sink {
+    /// By ports.
+    pub outputs: Vec<(PortIndex, Packet)>,
+    /// To controllers.
+    pub punted: Vec<Punted>,
+    /// Back to have their headers read again.
+    pub again: Vec<Again>,
+}
+
+impl Sink {
+    /// Packets in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.outputs.len() + self.punted.len() + self.again.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A packet at work, and where its headers are.
+type Current = Option<(Packet, Layout)>;
+
+/// What actions are done with.
+#[derive(Debug)]
+pub struct Tools<'a> {
+    /// Where copies come from.
+    pub pool: &'a mut FramePool,
+    /// Where packets go.
+    pub sink: &'a mut Sink,
+    /// Where those that go nowhere are counted.
+    pub drops: &'a mut Drops,
+    /// When it is, for meters.
+    pub now: Moment,
+}
+
+/// Does `actions` to a packet whose headers are as `extracted` says. `why_not` is counted when
+/// nothing is sent.
 pub fn execute(
-    mut packet: Packet,
-    mut layout: Layout,
+    packet: Packet,
+    extracted: &Extracted,
     actions: &[DpAction],
     why_not: DropReason,
-    pool: &mut FramePool,
-    out: &mut Vec<(PortIndex, Packet)>,
-    drops: &mut Drops,
+    tools: Tools<'_>,
 ) {
-    let last = actions
-        .iter()
-        .rposition(|action| matches!(action, DpAction::Output(_)));
+    let Tools {
+        pool,
+        sink,
+        drops,
+        now,
+    } = tools;
+    let last = actions.iter().rposition(DpAction::is_way_out);
+    let ends = (sink.len(), drops.total());
+    let mut saved = ArrayVec::<Current, MAX_DEPTH>::new();
+    let mut current = Some((packet, extracted.layout));
     for (at, action) in actions.iter().enumerate() {
-        let kept = match *action {
-            DpAction::Output(port) if Some(at) == last => {
-                out.push((port, packet));
-                return;
-            }
-            DpAction::Output(port) => {
-                match pool.copy(&packet) {
-                    Some(copy) => out.push((port, copy)),
-                    None => drops.count(DropReason::NoFrames),
+        match action {
+            DpAction::Save => {
+                let copy = current.as_ref().and_then(|(packet, layout)| {
+                    let copy = pool.copy(packet);
+                    if copy.is_none() {
+                        drops.count(DropReason::NoFrames);
+                    }
+                    Some((copy?, *layout))
+                });
+                let aside = std::mem::replace(&mut current, copy);
+                if let Err(full) = saved.try_push(aside)
+                    && let Some((packet, _)) = full.element()
+                {
+                    debug_assert!(false, "translation bounds what is put aside");
+                    drops.count(DropReason::TooDeep);
+                    pool.drop_packet(packet);
                 }
-                true
+                continue;
             }
-            DpAction::SetField { field, value, mask } => {
-                field::set(&mut packet, layout, field, value, mask);
-                true
+            DpAction::Restore => {
+                if let Some((packet, _)) = current.take() {
+                    pool.drop_packet(packet);
+                }
+                current = saved.pop().flatten();
+                continue;
             }
-            DpAction::PushVlan { tpid, tci } => push_vlan(&mut packet, &mut layout, tpid, tci),
-            DpAction::PopVlan => {
-                pop_vlan(&mut packet, &mut layout);
-                true
+            _ => {}
+        }
+        if action.is_way_out() {
+            // What nobody works on any more is not copied.
+            let moves = Some(at) == last && saved.is_empty()
+                || matches!(actions.get(at + 1), Some(DpAction::Restore));
+            let leaving = match &current {
+                None => continue,
+                Some(_) if moves => current.take().map(|(packet, _)| packet),
+                Some((packet, _)) => pool.copy(packet),
+            };
+            match leaving {
+                Some(packet) => {
+                    if let Some(packet) = leave(packet, action, extracted, sink) {
+                        pool.drop_packet(packet);
+                    }
+                }
+                None => drops.count(DropReason::NoFrames),
             }
-        };
-        if !kept {
-            drops.count(DropReason::NoHeadroom);
-            pool.drop_packet(packet);
-            return;
+            if moves && saved.is_empty() {
+                break;
+            }
+            continue;
+        }
+        if let Some((packet, layout)) = &mut current
+            && let Err(reason) = change(packet, layout, action, now, pool)
+        {
+            drops.count(reason);
+            if let Some((packet, _)) = current.take() {
+                pool.drop_packet(packet);
+            }
+            if saved.is_empty() {
+                break;
+            }
         }
     }
-    drops.count(why_not);
-    pool.drop_packet(packet);
+    if ends == (sink.len(), drops.total()) {
+        drops.count(why_not);
+    }
+    let left = saved.into_iter().chain([current]).flatten();
+    left.for_each(|(packet, _)| pool.drop_packet(packet));
 }
 
-/// False when there is no room before the packet.
-fn push_vlan(packet: &mut Packet, layout: &mut Layout, tpid: u16, tci: u16) -> bool {
-    if packet.head().len() < MACS_SIZE || !packet.prepend(TAG_SIZE) {
-        return false;
+/// Sends a packet the way that an action says; gives it back if the action says none.
+fn leave(
+    packet: Packet,
+    action: &DpAction,
+    extracted: &Extracted,
+    sink: &mut Sink,
+) -> Option<Packet> {
+    let key = extracted.key;
+    match action {
+        DpAction::Output(port) => sink.outputs.push((*port, packet)),
+        DpAction::Controller(what) => sink.punted.push(Punted {
+            what: Arc::clone(what),
+            packet,
+            key,
+        }),
+        DpAction::Recirculate(frozen) => sink.again.push(Again {
+            frozen: Arc::clone(frozen),
+            packet,
+            key,
+        }),
+        DpAction::CheckLarger { len, larger, other } => {
+            let is_larger = segment_size(&packet) > *len as usize;
+            let frozen = Arc::clone(if is_larger { larger } else { other });
+            sink.again.push(Again {
+                frozen,
+                packet,
+                key,
+            });
+        }
+        _ => return Some(packet),
     }
-    let head = packet.head_mut();
-    head.copy_within(TAG_SIZE..TAG_SIZE + MACS_SIZE, 0);
-    // In a key's TCI, bit 12 says that there is a tag; in the header it would invite a drop.
-    let tag = u32::from(tpid) << 16 | u32::from(tci & !vswitch_packet::vlan::DEI);
-    if let Some(place) = head
-        .get_mut(MACS_SIZE..)
-        .and_then(|rest| rest.first_chunk_mut())
-    {
-        *place = tag.to_be_bytes();
-    }
-    shift(layout, TAG_SIZE as i16);
-    true
+    None
 }
 
-fn pop_vlan(packet: &mut Packet, layout: &mut Layout) {
-    let head = packet.head_mut();
-    if head.len() < MACS_SIZE + TAG_SIZE + 2 {
-        return;
-    }
-    head.copy_within(..MACS_SIZE, TAG_SIZE);
-    if packet.strip(TAG_SIZE) {
-        shift(layout, -(TAG_SIZE as i16));
+/// Does something to a packet that stays.
+fn change(
+    packet: &mut Packet,
+    layout: &mut Layout,
+    action: &DpAction,
+    now: Moment,
+    pool: &mut FramePool,
+) -> Result<(), DropReason> {
+    let room = match action {
+        DpAction::SetField { field, value, mask } => {
+            field::set(packet, *layout, *field, *value, *mask);
+            true
+        }
+        DpAction::PushVlan { tpid, tci } => header::push_vlan(packet, layout, *tpid, *tci),
+        DpAction::PopVlan => {
+            header::pop_vlan(packet, layout);
+            true
+        }
+        DpAction::PushMpls { ethertype, entry } => {
+            header::push_mpls(packet, layout, *ethertype, *entry)
+        }
+        DpAction::PopMpls(ethertype) => {
+            header::pop_mpls(packet, layout, *ethertype);
+            true
+        }
+        DpAction::PushPbb { tag } => header::push_pbb(packet, layout, *tag),
+        DpAction::PopPbb => {
+            header::pop_pbb(packet, layout);
+            true
+        }
+        DpAction::CopyTtlOut => {
+            header::copy_ttl(packet, *layout, false);
+            true
+        }
+        DpAction::CopyTtlIn => {
+            header::copy_ttl(packet, *layout, true);
+            true
+        }
+        DpAction::Truncate(len) => {
+            truncate(packet, *len as usize, pool);
+            true
+        }
+        DpAction::Meter(meter) => return pass(packet, *layout, meter, now),
+        _ => true,
+    };
+    if room {
+        Ok(())
+    } else {
+        Err(DropReason::NoHeadroom)
     }
 }
 
-/// Moves what lies behind the tags.
-fn shift(layout: &mut Layout, by: i16) {
-    layout.l3 = layout.l3.saturating_add_signed(by);
-    if layout.l4 != 0 {
-        layout.l4 = layout.l4.saturating_add_signed(by);
+/// Takes a packet through a meter.
+fn pass(
+    packet: &mut Packet,
+    layout: Layout,
+    meter: &MeterEntry,
+    now: Moment,
+) -> Result<(), DropReason> {
+    match meter.meter_packet(packet.len(), now) {
+        Verdict::Pass => Ok(()),
+        Verdict::Drop => Err(DropReason::MeterDrop),
+        Verdict::Remark(levels) => {
+            if let Some(tos) = field::tos(packet, layout) {
+                let dscp = remark(tos >> 2, levels);
+                field::set(packet, layout, Field::IpTos, u128::from(dscp) << 2, 0xfc);
+            }
+            Ok(())
+        }
     }
-    layout.vlans = layout.vlans.saturating_add_signed(by.signum() as i8);
+}
+
+/// Keeps the first `len` bytes. What offloads were to do to the whole packet cannot be done to a
+/// part of it.
+fn truncate(packet: &mut Packet, len: usize, pool: &mut FramePool) {
+    if len < packet.len() {
+        packet.truncate(len, |frame| pool.free(frame));
+        packet.offload = Offload::default();
+    }
+}
+
+/// The size with which a packet leaves: of a super-frame that of its largest segment.
+fn segment_size(packet: &Packet) -> usize {
+    let (Some(gso), Checksum::Partial { start, offset }) =
+        (packet.offload.gso, packet.offload.csum)
+    else {
+        return packet.len();
+    };
+    let start = usize::from(start);
+    // The checksum lies 16 bytes into a TCP header, whose size is in its 13th byte, and 6 into UDP's.
+    let header = match (offset, packet.head().get(start + 12)) {
+        (16, Some(byte)) => usize::from(byte >> 4) * 4,
+        _ => 8,
+    };
+    packet.len().min(start + header + usize::from(gso.size))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const DST: [u8; 4] = [10, 0, 0, 2];
 struct Bench {
     shared: Arc<SharedFrames>,
     pool: FramePool,
-    out: Vec<(PortIndex, Packet)>,
+    sink: Sink,
     drops: Drops,
 }
 
@@ -27,7 +27,7 @@ impl Bench {
         Self {
             pool: FramePool::new(Arc::clone(&shared)),
             shared,
-            out: Vec::new(),
+            sink: Sink::default(),
             drops: Drops::default(),
         }
     }
@@ -40,23 +40,19 @@ impl Bench {
     }
 
     fn run(&mut self, packet: Packet, actions: &[DpAction]) {
-        let layout = extract(packet.head(), packet.len(), OfPort(1))
-            .expect("long enough")
-            .layout;
-        execute(
-            packet,
-            layout,
-            actions,
-            DropReason::RuleDrop,
-            &mut self.pool,
-            &mut self.out,
-            &mut self.drops,
-        );
+        let extracted = extract(packet.head(), packet.len(), OfPort(1)).expect("long enough");
+        let tools = Tools {
+            pool: &mut self.pool,
+            sink: &mut self.sink,
+            drops: &mut self.drops,
+            now: Moment(0),
+        };
+        execute(packet, &extracted, actions, DropReason::RuleDrop, tools);
     }
 
     /// What went out: port and bytes. All frames are free afterwards.
     fn take(mut self) -> Vec<(u32, Vec<u8>)> {
-        let out = std::mem::take(&mut self.out);
+        let out = std::mem::take(&mut self.sink.outputs);
         let out = out
             .into_iter()
             .map(|(port, packet)| {
@@ -218,7 +214,7 @@ fn a_begun_checksum_gets_new_addresses_and_no_new_ports() {
         start: 38,
         offset: 16,
     };
-    assert_eq!(bench.out[0].1.offload.csum, moved);
+    assert_eq!(bench.sink.outputs[0].1.offload.csum, moved);
     let (_, mut bytes) = bench.take().remove(0);
     let wanted = Sum::pseudo_v4(SRC, [192, 168, 1, 7], 6, size).folded();
     assert_eq!(bytes[54..56], wanted.to_be_bytes());

@@ -4,11 +4,14 @@
 //! one is replaced by the exact mask, so a lookup tries at most one table more than that. At
 //! [`ENTRIES_MAX`] entries the one that was idle longest among a few neighbours goes.
 
+use std::sync::Arc;
+
 use hashbrown::HashTable;
 use vswitch_flow::{FlowMask, SparseKey, SparseMask};
 use vswitch_sys::memory::prefetch;
 
 use super::{Decision, Entry, EntryId};
+use crate::pipeline::Effect;
 use crate::tick::Tick;
 
 /// Most masks besides the exact one: what a lookup costs at worst under attack.
@@ -47,6 +50,8 @@ pub(super) struct Megaflows {
     /// Masks besides the exact one, and entries, that are kept at most.
     masks_max: usize,
     entries_max: usize,
+    /// What credited packets did to flows.
+    pub(super) effects: Vec<Arc<Effect>>,
 }
 
 impl Megaflows {
@@ -61,6 +66,7 @@ impl Megaflows {
             hand: 0,
             masks_max: MASKS_MAX,
             entries_max: ENTRIES_MAX,
+            effects: Vec::new(),
         }
     }
 
@@ -219,7 +225,7 @@ impl Megaflows {
         let Some(entry) = self.entries.get_mut(index as usize) else {
             return;
         };
-        credit(entry);
+        credit(entry, &mut self.effects);
         if entry.decision.take().is_none() {
             return;
         }
@@ -264,7 +270,9 @@ impl Megaflows {
     }
 
     pub(super) fn credit_rules(&mut self) {
-        self.entries.iter_mut().for_each(credit);
+        for entry in &mut self.entries {
+            credit(entry, &mut self.effects);
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -303,7 +311,7 @@ impl Megaflows {
 }
 
 /// Tells an entry's rules of traffic that they have not been told of.
-fn credit(entry: &mut Entry) {
+fn credit(entry: &mut Entry, effects: &mut Vec<Arc<Effect>>) {
     let packets = entry.packets - entry.credited.0;
     let bytes = entry.bytes - entry.credited.1;
     if packets == 0 {
@@ -311,9 +319,7 @@ fn credit(entry: &mut Entry) {
     }
     entry.credited = (entry.packets, entry.bytes);
     if let Some(decision) = &entry.decision {
-        for rule in &decision.rules {
-            rule.stats().add(packets, bytes, entry.used);
-        }
+        decision.credit(packets, bytes, entry.used, effects);
     }
 }
 
@@ -330,6 +336,9 @@ mod tests {
             deps: FdbDeps::default(),
             touch: Box::default(),
             rules: Box::default(),
+            lookups: Box::default(),
+            groups: Box::default(),
+            effects: Box::default(),
         }
     }
 

@@ -28,7 +28,7 @@ use vswitch_sys::memory::prefetch;
 use crate::buffer::BATCH_LEN;
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry};
-use crate::pipeline::{DpAction, Rule, Translation};
+use crate::pipeline::{DpAction, Effect, GroupEntry, Lookup, Pick, Rule, Translation};
 use crate::tick::Tick;
 
 pub use megaflow::{ENTRIES_MAX, MASKS_MAX};
@@ -49,6 +49,29 @@ pub struct Decision {
     pub touch: Box<[Arc<MacEntry>]>,
     /// Flows that are credited with the traffic.
     pub rules: Box<[Arc<Rule>]>,
+    /// Tables that are credited with it.
+    pub lookups: Box<[Lookup]>,
+    /// Groups that are credited with it.
+    pub groups: Box<[(Arc<GroupEntry>, Pick)]>,
+    /// What it does to flows.
+    pub effects: Box<[Arc<Effect>]>,
+}
+
+impl Decision {
+    /// Tells all who count traffic of packets that were decided, the last of them at `now`. What
+    /// these do to flows is appended to `effects`.
+    pub fn credit(&self, packets: u64, bytes: u64, now: Tick, effects: &mut Vec<Arc<Effect>>) {
+        for rule in &self.rules {
+            rule.stats().add(packets, bytes, now);
+        }
+        for lookup in &self.lookups {
+            lookup.counters.add(lookup.table, lookup.matched, packets);
+        }
+        for (group, pick) in &self.groups {
+            group.credit(*pick, packets, bytes);
+        }
+        effects.extend(self.effects.iter().cloned());
+    }
 }
 
 impl From<Translation> for Decision {
@@ -59,6 +82,9 @@ impl From<Translation> for Decision {
             deps: translation.deps,
             touch: translation.touch.into(),
             rules: translation.rules.into(),
+            lookups: translation.lookups.into(),
+            groups: translation.groups.into(),
+            effects: translation.effects.into(),
         }
     }
 }
@@ -261,6 +287,11 @@ impl Cache {
     /// Tells all rules of the traffic that they have not been told of.
     pub fn credit_rules(&mut self) {
         self.megaflows.credit_rules();
+    }
+
+    /// What packets of cached decisions did to flows, since this was asked last.
+    pub fn take_effects(&mut self) -> std::vec::Drain<'_, Arc<Effect>> {
+        self.megaflows.effects.drain(..)
     }
 
     /// Looks at the next `len` slots and removes entries idle for longer than `idle_ms` or made

@@ -91,6 +91,23 @@ fn oracle(frame: &[u8]) -> Option<(FlowKey, Layout)> {
                 key.set(Field::MplsTc, u128::from(entry.traffic_class));
                 key.set(Field::MplsBos, u128::from(entry.bottom));
                 key.set(Field::MplsTtl, u128::from(entry.ttl));
+                let whole = |at: usize| {
+                    let bytes = rest.get(4 * at..4 * at + 4);
+                    let bytes = bytes.and_then(|bytes| bytes.first_chunk::<4>());
+                    bytes.map_or(0, |bytes| u128::from(u32::from_be_bytes(*bytes)))
+                };
+                if !entry.bottom {
+                    key.set(Field::MplsLse1, whole(1));
+                    if whole(1) & 0x100 == 0 {
+                        key.set(Field::MplsLse2, whole(2));
+                    }
+                }
+            }
+            None
+        }
+        EtherType(0x88e7) => {
+            if let Some(&[_, a, b, c, ..]) = rest.first_chunk::<7>() {
+                key.set(Field::PbbIsid, u128::from(u32::from_be_bytes([0, a, b, c])));
             }
             None
         }
@@ -144,6 +161,9 @@ fn oracle_ipv6(key: &mut FlowKey, bytes: &[u8]) -> Option<usize> {
     };
     key.set(Field::Ipv6Src, ip.src().into());
     key.set(Field::Ipv6Dst, ip.dst().into());
+    // What the bits are has tests of its own.
+    let exthdr = extensions::bits(bytes, bytes.len());
+    key.set(Field::Ipv6ExtHeaders, exthdr.into());
     let found = ip.extensions().ok()?;
     key.set(Field::IpProto, u128::from(found.protocol.0));
     key.set(Field::IpTos, u128::from(ip.traffic_class()));

@@ -16,10 +16,14 @@
 //! Spec: OpenFlow 1.3.5 §5; Open vSwitch `ofproto/ofproto-dpif-xlate.c` for NORMAL, mirrors and
 //! patch ports.
 
+mod act;
 mod change;
 mod classifier;
 mod evict;
+mod freeze;
 mod group;
+mod hash;
+mod learn;
 mod meter;
 mod mirror;
 mod normal;
@@ -31,10 +35,13 @@ mod trace;
 mod translate;
 mod vlan;
 
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use vswitch_dpapi::BridgeId;
-use vswitch_flow::{Field, FlowMask};
+use vswitch_flow::action::ToController;
+use vswitch_flow::{Field, FlowKey, FlowMask, FlowMod, META_WORD, Match, OfPort, SparseKey};
 
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry, MacKey};
@@ -43,18 +50,23 @@ use crate::port::PortIndex;
 pub use change::{Draft, Gone, Log};
 pub use classifier::Table;
 pub use evict::Evictions;
+pub use freeze::Frozen;
 pub use group::{GROUPS_MAX, GroupEntry, Pick, named_groups};
 pub use meter::{METERS_MAX, MeterEntry, Moment, Verdict, remark};
 pub use rule::{Rule, RuleStats};
 pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
 pub use trace::{Trace, actions_text, bridge_actions_text, trace};
-pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, translate};
+pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, resume, translate, translate_out};
 
 /// One thing to do to a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DpAction {
     /// Send it, as it is now, by a port.
     Output(PortIndex),
+    /// Send it, as it is now, to controllers.
+    Controller(Arc<Punt>),
+    /// The output that follows sends only so many bytes.
+    Truncate(u32),
     /// Write the bits `mask` of a field.
     SetField {
         /// Which field.
@@ -73,6 +85,142 @@ pub enum DpAction {
     },
     /// Take the outer VLAN tag off.
     PopVlan,
+    /// Put an MPLS entry in front of the network header.
+    PushMpls {
+        /// The packet's Ethernet type then, 0x8847 or 0x8848.
+        ethertype: u16,
+        /// The entry.
+        entry: u32,
+    },
+    /// Take the outer MPLS entry off; the packet's Ethernet type is this one then.
+    PopMpls(u16),
+    /// Put a provider backbone header before the packet: its own two addresses, and a service tag.
+    PushPbb {
+        /// The tag's four bytes after the Ethernet type.
+        tag: u32,
+    },
+    /// Take the provider backbone header off.
+    PopPbb,
+    /// Copy the TTL of the header behind the outer MPLS entry into the entry.
+    CopyTtlOut,
+    /// Copy the TTL of the outer MPLS entry into the header behind it.
+    CopyTtlIn,
+    /// Put a copy of the packet as it is now aside.
+    Save,
+    /// What is done to the packet ends here: go on with the copy that was put aside last.
+    Restore,
+    /// Read the packet's headers anew and go on where translation stopped.
+    Recirculate(Arc<Frozen>),
+    /// The same, in one of two ways, as the packet is larger than so many bytes or not.
+    CheckLarger {
+        /// So many.
+        len: u32,
+        /// Where a larger one goes on.
+        larger: Arc<Frozen>,
+        /// Where another one goes on.
+        other: Arc<Frozen>,
+    },
+    /// Let the meter say whether the packet goes on.
+    Meter(Same<MeterEntry>),
+}
+
+/// Something shared, equal to nothing but itself.
+#[derive(Debug)]
+pub struct Same<T>(pub Arc<T>);
+
+impl<T> Clone for Same<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> PartialEq for Same<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Eq for Same<T> {}
+
+impl<T> Hash for Same<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl<T> Deref for Same<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What controllers are told of a packet besides its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Punt {
+    /// On which bridge.
+    pub bridge: BridgeId,
+    /// Which controllers, how much and why.
+    pub to: ToController,
+    /// No flow matched, not even one for what nothing else matches.
+    pub implicit_miss: bool,
+    /// Table of the flow that sends it.
+    pub table: u8,
+    /// Cookie of the flow that sends it; `u64::MAX` without a flow.
+    pub cookie: u64,
+    /// Where the packet came in, as actions have it.
+    pub in_port: OfPort,
+    /// What actions wrote into fields that are not in the frame: values, and the bits written. Bits
+    /// that they did not write are as the packet's key has them.
+    pub fields: (FlowKey, FlowMask),
+    /// Where the packet goes on when a controller lets it, if it is paused.
+    pub continuation: Option<Arc<Frozen>>,
+}
+
+impl Punt {
+    /// The fields that are not in the frame, where they are not zero, of a packet that was looked up
+    /// with `key`.
+    #[must_use]
+    pub fn match_of(&self, key: &SparseKey) -> Match {
+        let mut all = key.to_dense();
+        let pairs = self.fields.0.words.iter().zip(&self.fields.1.words);
+        for (word, (value, written)) in all.words.iter_mut().zip(pairs) {
+            *word = *word & !written | value & written;
+        }
+        let mut mask = FlowMask::default();
+        for field in Field::all() {
+            let row = field.info();
+            // Names for several registers together, and what means something to the pipeline only.
+            let other = matches!(row.bits, 64 | 128) && field.info().name.starts_with('x')
+                || matches!(field, Field::ConjId | Field::ActsetOutput | Field::DpHash);
+            if usize::from(row.word) >= META_WORD
+                && !other
+                && all.field(field) != 0
+                && row.prerequisite.holds(&all)
+            {
+                mask.set(field, row.max());
+            }
+        }
+        Match::new(&all, &mask)
+    }
+}
+
+impl DpAction {
+    /// Whether the packet, or a copy of it, goes somewhere.
+    #[must_use]
+    pub fn is_way_out(&self) -> bool {
+        matches!(
+            self,
+            Self::Output(_) | Self::Controller(_) | Self::Recirculate(_) | Self::CheckLarger { .. }
+        )
+    }
+
+    /// Whether anybody but the packet itself notices the action.
+    #[must_use]
+    pub fn is_effect(&self) -> bool {
+        self.is_way_out() || matches!(self, Self::Meter(_))
+    }
 }
 
 /// An address that NORMAL saw where it did not expect it.
@@ -97,6 +245,12 @@ pub struct Translation {
     pub drop: Option<DropReason>,
     /// The flows that decided, to be credited with the packet.
     pub rules: Vec<Arc<Rule>>,
+    /// The tables that were looked at, to be credited with the packet.
+    pub lookups: Vec<Lookup>,
+    /// The groups that it went by, to be credited with the packet.
+    pub groups: Vec<(Arc<GroupEntry>, Pick)>,
+    /// What each packet does to flows.
+    pub effects: Vec<Arc<Effect>>,
     /// What the packet teaches.
     pub learn: Vec<Learn>,
     /// The learned addresses that the packet keeps young.
@@ -106,6 +260,42 @@ pub struct Translation {
     /// Whether the answer may be kept for further packets. One that teaches may not: it is out of
     /// date as soon as it is learned.
     pub cacheable: bool,
+}
+
+/// A look at a flow table.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// The counters of the bridge's tables.
+    pub counters: Arc<LookupCounters>,
+    /// Which table.
+    pub table: u8,
+    /// Whether a flow matched.
+    pub matched: bool,
+}
+
+/// What a packet does to flows. Control does it, and answers by new tables.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Adds a flow, or keeps the one young that is there already (`learn`).
+    Learn {
+        /// On which bridge.
+        bridge: BridgeId,
+        /// The flow to add.
+        change: FlowMod,
+        /// Most flows with its cookie in its table; 0 is any number.
+        limit: u32,
+    },
+    /// Shortens a flow's life (`fin_timeout`).
+    FinTimeout {
+        /// On which bridge.
+        bridge: BridgeId,
+        /// Which flow.
+        rule: Arc<Rule>,
+        /// New idle timeout, seconds; 0 leaves it.
+        idle: u16,
+        /// New hard timeout, seconds; 0 leaves it.
+        hard: u16,
+    },
 }
 
 #[cfg(test)]

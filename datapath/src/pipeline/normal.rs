@@ -15,6 +15,7 @@ use super::tables::{Bridge, Port};
 use super::translate::{Task, Walk};
 use crate::counters::DropReason;
 use crate::fdb::MacKey;
+use crate::port::PortIndex;
 
 /// 802.1Q-2018 table 8-1: 01:80:c2:00:00:00 to 0f are not forwarded. (Open vSwitch adds some
 /// vendors' protocols to them in `eth_addr_is_reserved`.)
@@ -41,21 +42,24 @@ impl Walk<'_> {
 
     /// The action NORMAL.
     pub(super) fn normal(&mut self) {
-        let (Some(bridge), Some(in_port)) = (self.bridge(), self.in_port()) else {
-            return self.note(DropReason::PortUnknown);
-        };
+        let Some(bridge) = self.bridge() else { return };
         let vid = self.outer_vid();
-        let Some(vlan) = in_port.vlan.vlan_of(vid) else {
+        // A controller's own packet comes from no port: it is as from a trunk, and teaches nothing.
+        let in_port = self.in_port();
+        let Some(vlan) = in_port.map_or(Some(vid), |port| port.vlan.vlan_of(vid)) else {
             return self.note(DropReason::VlanNotAllowed);
         };
         if self.is_reserved() {
             return self.note(DropReason::ReservedMac);
         }
-        self.see_source(bridge, in_port, vlan);
+        if let Some(in_port) = in_port {
+            self.see_source(bridge, in_port, vlan);
+        }
+        let from = in_port.map(|port| port.index);
 
         let dst = MacKey::new(vlan, self.work.field(Field::EthDst) as u64);
         if dst.is_multicast() {
-            return self.flood(bridge, in_port, vlan);
+            return self.flood(bridge, from, vlan);
         }
         let (dep, entry) = bridge.fdb.lookup(dst);
         self.depend(dep);
@@ -64,7 +68,7 @@ impl Walk<'_> {
             .and_then(|entry| self.tables.port(entry.port()))
             .filter(|port| port.bridge == bridge.id && port.vlan.carries(vlan));
         match port {
-            Some(port) if port.index == in_port.index => {
+            Some(port) if Some(port.index) == from => {
                 self.say(|| "learned port is input port".to_owned());
                 self.note(DropReason::FdbSamePort);
             }
@@ -73,11 +77,12 @@ impl Walk<'_> {
                 self.later(Task::Emit {
                     port: port.index,
                     vid: Some(port.vlan.vid_of(vlan)),
+                    max_len: None,
                 });
             }
             None => {
                 self.say(|| "no learned MAC for destination, flooding".to_owned());
-                self.flood(bridge, in_port, vlan);
+                self.flood(bridge, from, vlan);
             }
         }
     }
@@ -109,15 +114,15 @@ impl Walk<'_> {
         }
     }
 
-    fn flood(&mut self, bridge: &Bridge, in_port: &Port, vlan: u16) {
+    fn flood(&mut self, bridge: &Bridge, from: Option<PortIndex>, vlan: u16) {
         let now = self.outer_vid();
         let takers = || {
             bridge
                 .ports()
                 .iter()
                 .filter_map(|index| self.tables.port(*index))
-                .filter(|port| port.index != in_port.index && port.vlan.carries(vlan))
-                .filter(|port| !port.mirror_output)
+                .filter(|port| Some(port.index) != from && port.vlan.carries(vlan))
+                .filter(|port| !port.mirror_output && !port.config.no_flood)
                 .map(|port| (port.index, port.vlan.vid_of(vlan)))
         };
         let mut order: Vec<_> = takers().filter(|(_, vid)| *vid == now).collect();
@@ -129,6 +134,7 @@ impl Walk<'_> {
             self.later(Task::Emit {
                 port,
                 vid: Some(vid),
+                max_len: None,
             });
         }
     }

@@ -9,41 +9,78 @@
 //! on. `written` has the bits whose value no longer comes from the packet: reading these adds
 //! nothing.
 
+use std::sync::Arc;
+
 use vswitch_flow::field::Prerequisite;
-use vswitch_flow::{Field, FlowKey, FlowMask};
+use vswitch_flow::{Action, Field, FlowKey, FlowMask, META_WORD, OfPort};
 
 use super::DpAction;
 use super::mirror::MirrorSet;
+use super::trace::Node;
 use super::vlan::{self, KNOWN, Stack, Tag};
 use crate::port::PortIndex;
 
 /// The word that holds both VLAN tags.
 const VLAN_WORD: usize = 4;
 
+/// The first word that only the pipeline writes.
+const OWN_WORD: usize = vswitch_flow::PACKET_WORDS;
+
+/// The words that hold MPLS entries.
+const MPLS_WORDS: std::ops::Range<usize> = 16..META_WORD;
+
+/// What of the packet its key does not show any more, because an action uncovered it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Unknown {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What is behind the Ethernet header and the VLAN tags.
+    Network,
+    /// All of it.
+    All,
+}
+
 /// What actions have made of the packet, and where it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct State {
     /// The bridge's place in the tables.
     pub(super) bridge: usize,
     /// The port it came in by; `None` when an action set a number that no port has.
     pub(super) in_port: Option<PortIndex>,
-    /// Patch ports on the way.
+    /// Patch ports, groups and lookups in earlier tables on the way.
     pub(super) depth: usize,
+    /// Under which line a trace puts what happens.
+    pub(super) node: Node,
     /// Mirrors of this bridge that have it already.
     pub(super) mirrored: MirrorSet,
-    key: FlowKey,
-    written: FlowMask,
+    /// The action set, as it was written.
+    pub(super) set: Arc<Vec<Action>>,
+    /// Values that `push` put aside, lowest bit first, with their number of bits.
+    pub(super) values: Arc<Vec<(u128, u8)>>,
+    /// What is not known any more.
+    pub(super) unknown: Unknown,
+    pub(super) key: FlowKey,
+    pub(super) written: FlowMask,
     stack: Stack,
 }
 
 /// What the emitted actions have made of the packet.
-#[derive(Debug)]
-struct Emitted {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Emitted {
     key: FlowKey,
     written: FlowMask,
     stack: Stack,
     /// Fields that were ever written, one bit each in table order.
     touched: u64,
+    /// Actions that nothing undoes.
+    pub(super) lasting: u32,
+    /// The tags that the stacks are relative to, and the type behind them.
+    original: [Tag; KNOWN],
+    original_len: usize,
+    original_type: u128,
+    /// The type does not come from the packet.
+    type_written: bool,
 }
 
 /// The state of one translation.
@@ -53,36 +90,79 @@ pub(super) struct Working {
     /// Bits of the incoming key that were read.
     pub(super) read: FlowMask,
     pub(super) actions: Vec<DpAction>,
-    emitted: Emitted,
-    original: [Tag; KNOWN],
-    original_len: usize,
-    original_type: u128,
+    pub(super) emitted: Emitted,
+}
+
+impl State {
+    /// A packet with `key` before any action, nowhere.
+    pub(super) fn new(key: &FlowKey) -> Self {
+        Self {
+            bridge: 0,
+            in_port: None,
+            depth: 0,
+            node: Node::default(),
+            mirrored: 0,
+            set: Arc::default(),
+            values: Arc::default(),
+            unknown: Unknown::Nothing,
+            key: *key,
+            written: FlowMask::default(),
+            stack: Stack::default(),
+        }
+    }
+
+    /// The same without what is read from the packet's headers again.
+    pub(super) fn without_headers(mut self) -> Self {
+        let in_port = self.key.field(Field::InPort);
+        for at in 0..META_WORD {
+            self.key.words[at] = 0;
+            self.written.words[at] = 0;
+        }
+        for (word, written) in self
+            .key
+            .words
+            .iter_mut()
+            .zip(&self.written.words)
+            .skip(META_WORD)
+        {
+            *word &= written;
+        }
+        self.key.set(Field::InPort, in_port);
+        self.written.set(Field::InPort, Field::InPort.info().max());
+        self.stack = Stack::default();
+        self.unknown = Unknown::Nothing;
+        self
+    }
+
+    /// The same of a packet with `key`, the headers read again.
+    pub(super) fn with_headers(&self, key: &FlowKey) -> Self {
+        let mut state = self.clone();
+        let pairs = state.key.words.iter_mut().zip(&self.written.words);
+        for ((word, written), new) in pairs.zip(&key.words) {
+            *word = *word & written | new & !written;
+        }
+        state
+    }
 }
 
 impl Working {
-    pub(super) fn new(key: &FlowKey) -> Self {
+    pub(super) fn new(key: &FlowKey, state: State) -> Self {
         let (original, original_len) = vlan::tags_of(key);
         Self {
-            state: State {
-                bridge: 0,
-                in_port: None,
-                depth: 0,
-                mirrored: 0,
-                key: *key,
-                written: FlowMask::default(),
-                stack: Stack::default(),
-            },
-            read: FlowMask::default(),
-            actions: Vec::new(),
             emitted: Emitted {
                 key: *key,
                 written: FlowMask::default(),
                 stack: Stack::default(),
                 touched: 0,
+                lasting: 0,
+                original,
+                original_len,
+                original_type: key.field(Field::EthType),
+                type_written: false,
             },
-            original,
-            original_len,
-            original_type: key.field(Field::EthType),
+            state,
+            read: FlowMask::default(),
+            actions: Vec::new(),
         }
     }
 
@@ -120,8 +200,31 @@ impl Working {
         self.state.written.set(field, field.info().max());
     }
 
+    /// The same for the bits `mask` of a field.
+    pub(super) fn write_own(&mut self, field: Field, value: u128, mask: u128) {
+        let State { key, written, .. } = &mut self.state;
+        key.set(field, key.field(field) & !mask | value & mask);
+        written.set(field, written.field(field) | mask);
+    }
+
+    /// A pipeline begins, of a packet that came in by the port with this number. What another
+    /// bridge's pipeline wrote is forgotten if `afresh`.
+    pub(super) fn begin(&mut self, port: OfPort, afresh: bool) {
+        self.assign(Field::InPort, port.0.into());
+        if afresh {
+            for at in OWN_WORD..vswitch_flow::WORDS {
+                self.state.key.words[at] = 0;
+                self.state.written.words[at] = u64::MAX;
+            }
+        }
+        self.assign(Field::ActsetOutput, OfPort::UNSET.0.into());
+        self.assign(Field::ConjId, 0);
+        self.state.set = Arc::default();
+        self.state.values = Arc::default();
+    }
+
     /// Whether the packet has `field`, reading what decides that.
-    fn has(&mut self, field: Field) -> bool {
+    pub(super) fn has(&mut self, field: Field) -> bool {
         let prerequisite = field.info().prerequisite;
         let mut mask = FlowMask::default();
         for &field in prerequisite.fields() {
@@ -167,7 +270,7 @@ impl Working {
             .key
             .set(field, state.key.field(field) & !mask | value & mask);
         state.written.set(field, state.written.field(field) | mask);
-        if !matches!(field, Field::InPort | Field::Metadata) {
+        if usize::from(field.info().word) < META_WORD && field != Field::InPort {
             self.emitted.touched |= 1 << field as u8;
         }
         true
@@ -204,7 +307,7 @@ impl Working {
     }
 
     fn original(&self) -> &[Tag] {
-        &self.original[..self.original_len.min(KNOWN)]
+        &self.emitted.original[..self.emitted.original_len.min(KNOWN)]
     }
 
     /// The action `push_vlan`. False when there would be more tags than are kept track of.
@@ -222,7 +325,7 @@ impl Working {
     /// The action `pop_vlan`. False when the tag lies deeper than the key shows.
     pub(super) fn pop_vlan(&mut self) -> bool {
         self.outer_tag();
-        let (original, len) = (self.original, self.original_len.min(KNOWN));
+        let (original, len) = (self.emitted.original, self.original().len());
         if self.state.stack.pop(&original[..len]) {
             self.restack();
             return true;
@@ -268,17 +371,20 @@ impl Working {
         key.set(Field::InnerVlanTpid, inner.tpid.into());
         key.set(
             Field::EthType,
-            third.map_or(self.original_type, |tag| tag.tpid.into()),
+            third.map_or(self.emitted.original_type, |tag| tag.tpid.into()),
         );
         self.state.written.words[VLAN_WORD] = u64::MAX;
-        let known = third.map_or(0, |_| Field::EthType.info().max());
+        let known = match third.is_some() || self.emitted.type_written {
+            true => Field::EthType.info().max(),
+            false => 0,
+        };
         self.state.written.set(Field::EthType, known);
     }
 
     /// Emits what brings the packet to its present state.
     fn commit(&mut self) {
-        let original = self.original;
-        let original = &original[..self.original_len.min(KNOWN)];
+        let original = self.emitted.original;
+        let original = &original[..self.emitted.original_len.min(KNOWN)];
         let Self {
             state,
             emitted,
@@ -320,9 +426,171 @@ impl Working {
         }
     }
 
-    /// Sends the packet as it is now to a device.
-    pub(super) fn output(&mut self, port: PortIndex) {
+    /// Does something to the packet as it is now that leaves it as it is.
+    pub(super) fn emit(&mut self, action: DpAction) {
         self.commit();
-        self.actions.push(DpAction::Output(port));
+        self.actions.push(action);
     }
+
+    /// Does something to the packet as it is now that nothing undoes.
+    pub(super) fn emit_lasting(&mut self, action: DpAction) {
+        self.emit(action);
+        self.emitted.lasting += 1;
+    }
+
+    /// Forgets what is behind the VLAN tags; it has Ethernet type `ethertype`.
+    fn cover(&mut self, ethertype: u16) {
+        let keep = 0..=VLAN_WORD;
+        let state = &mut self.state;
+        let (isid, exthdr) = (Field::PbbIsid, Field::Ipv6ExtHeaders);
+        for field in [isid, exthdr, Field::ArpOp, Field::EthType] {
+            state.key.set(field, 0);
+            state.written.set(field, field.info().max());
+        }
+        state.key.set(Field::EthType, ethertype.into());
+        for at in *keep.end() + 1..META_WORD {
+            state.key.words[at] = 0;
+            state.written.words[at] = u64::MAX;
+        }
+        self.emitted.original_type = ethertype.into();
+        self.emitted.type_written = true;
+        self.settle();
+    }
+
+    /// What is emitted is what is: the fields behind a new header cannot be written any more.
+    fn settle(&mut self) {
+        let Self { state, emitted, .. } = self;
+        emitted.key = state.key;
+        emitted.written = state.written;
+        emitted.touched &= (1 << Field::EthDst as u8) | (1 << Field::EthSrc as u8);
+    }
+
+    /// The action `push_mpls`.
+    pub(super) fn push_mpls(&mut self, ethertype: u16) {
+        let old = self.field(Field::EthType) as u16;
+        let mut entries = [0_u32; 3];
+        if is_mpls(old) {
+            for (entry, at) in entries.iter_mut().zip(0..) {
+                *entry = self.mpls_entry(at);
+            }
+            let [first, second, _] = entries;
+            // A copy of the outer entry, which is not the last one.
+            entries = [first & !MPLS_BOTTOM, first, second];
+        } else {
+            let ttl = match Prerequisite::Ip.holds(self.key()) {
+                true => self.field(Field::IpTtl) as u32,
+                false => 0,
+            };
+            entries[0] = MPLS_BOTTOM | ttl;
+        }
+        self.emit_lasting(DpAction::PushMpls {
+            ethertype,
+            entry: entries[0],
+        });
+        self.cover(ethertype);
+        self.set_mpls(entries);
+    }
+
+    /// The action `pop_mpls`.
+    pub(super) fn pop_mpls(&mut self, ethertype: u16) {
+        let old = self.field(Field::EthType) as u16;
+        if !is_mpls(old) {
+            return;
+        }
+        let entries = [1, 2].map(|at| self.mpls_entry(at));
+        let bottom = self.bits(Field::MplsBos, 1) != 0;
+        self.emit_lasting(DpAction::PopMpls(ethertype));
+        let [first, second] = entries;
+        self.cover(ethertype);
+        // Only as many entries are known as the key shows.
+        let shown = match (first & MPLS_BOTTOM != 0, second & MPLS_BOTTOM != 0) {
+            (true, _) => Some([first, 0, 0]),
+            (false, true) => Some([first, second, 0]),
+            (false, false) => None,
+        };
+        if let Some(entries) = shown.filter(|_| !bottom && is_mpls(ethertype)) {
+            self.set_mpls(entries);
+        } else {
+            self.state.unknown = self.state.unknown.max(Unknown::Network);
+        }
+    }
+
+    /// The MPLS entry at a place, 0 being the outer one.
+    fn mpls_entry(&mut self, at: usize) -> u32 {
+        let word = MPLS_WORDS.start + at / 2;
+        let shift = if at % 2 == 0 { 32 } else { 0 };
+        let mut mask = FlowMask::default();
+        mask.words[word] = 0xffff_ffff << shift;
+        self.read_all(&mask);
+        (self.state.key.words[word] >> shift) as u32
+    }
+
+    fn set_mpls(&mut self, entries: [u32; 3]) {
+        let [first, second, third] = entries.map(u64::from);
+        self.state.key.words[MPLS_WORDS.start] = first << 32 | second;
+        self.state.key.words[MPLS_WORDS.start + 1] = third << 32;
+        self.settle();
+    }
+
+    /// The action `push_pbb` (OpenFlow 1.3.5 §5.12): the service tag's I-SID and priority come from
+    /// an outer service tag and VLAN tag, if there are.
+    pub(super) fn push_pbb(&mut self) {
+        let mut tag = 0;
+        if self.field(Field::EthType) as u16 == PBB {
+            tag = self.field(Field::PbbIsid) as u32;
+        }
+        if let Some(outer) = self.outer_tag() {
+            tag |= u32::from(outer.tci >> 13) << 29;
+        }
+        self.emit_lasting(DpAction::PushPbb { tag });
+        self.untag();
+        self.cover(PBB);
+        self.state
+            .key
+            .set(Field::PbbIsid, u128::from(tag & 0xff_ffff));
+        self.settle();
+    }
+
+    /// The action `pop_pbb`.
+    pub(super) fn pop_pbb(&mut self) {
+        if self.field(Field::EthType) as u16 != PBB {
+            return;
+        }
+        // Backbone tags go with the backbone header.
+        while self.outer_tag().is_some() && self.pop_vlan() {}
+        self.emit_lasting(DpAction::PopPbb);
+        self.state.unknown = Unknown::All;
+    }
+
+    /// The packet has no tags any more that anybody could see.
+    fn untag(&mut self) {
+        self.state.stack = Stack::default();
+        self.emitted.stack = Stack::default();
+        self.emitted.original_len = 0;
+        self.state.key.words[VLAN_WORD] = 0;
+        self.state.written.words[VLAN_WORD] = u64::MAX;
+    }
+
+    /// The action `copy_ttl_out`, or, if `inwards`, `copy_ttl_in`.
+    pub(super) fn copy_ttl(&mut self, inwards: bool) {
+        let ethertype = self.field(Field::EthType) as u16;
+        if !is_mpls(ethertype) {
+            return;
+        }
+        self.emit_lasting(if inwards {
+            DpAction::CopyTtlIn
+        } else {
+            DpAction::CopyTtlOut
+        });
+        self.state.unknown = self.state.unknown.max(Unknown::Network);
+    }
+}
+
+const MPLS_BOTTOM: u32 = 1 << 8;
+
+/// Ethernet type of a provider backbone service tag.
+const PBB: u16 = 0x88e7;
+
+fn is_mpls(ethertype: u16) -> bool {
+    ethertype == 0x8847 || ethertype == 0x8848
 }

@@ -20,6 +20,7 @@ use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Match, OfPort};
 
 use super::classifier::Table;
+use super::freeze::Stops;
 use super::group::GroupEntry;
 use super::meter::MeterEntry;
 use super::mirror::{MirrorSet, Mirrors};
@@ -188,6 +189,8 @@ pub struct Tables {
     bridges: Vec<Arc<Bridge>>,
     /// Indexed by port number.
     ports: Arc<Vec<Option<Arc<Port>>>>,
+    /// Where translations stopped.
+    stops: Arc<Stops>,
 }
 
 impl Bridge {
@@ -324,6 +327,7 @@ impl Tables {
             seed,
             bridges,
             ports: Arc::new(ports.into_iter().map(|port| port.map(Arc::new)).collect()),
+            stops: previous.map_or_else(Arc::default, |tables| Arc::clone(&tables.stops)),
         };
         if let Some(previous) = previous {
             tables.forget_since(previous);
@@ -355,12 +359,17 @@ impl Tables {
             seed: self.seed,
             bridges,
             ports: Arc::clone(&self.ports),
+            stops: Arc::clone(&self.stops),
         }
     }
 
     /// Keys all hashes.
     pub(super) fn seed(&self) -> u64 {
         self.seed
+    }
+
+    pub(super) fn stops(&self) -> &Stops {
+        &self.stops
     }
 
     /// All bridges.

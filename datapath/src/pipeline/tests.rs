@@ -177,8 +177,8 @@ fn reserved_ports_and_their_reasons() {
         (&[output(9)], "drop", Some(DropReason::OutputUnknown)),
         (
             &[Action::Output(OfPort::CONTROLLER)],
-            "drop",
-            Some(DropReason::NoController),
+            "userspace(controller(reason=0,max_len=65535))",
+            None,
         ),
         (&[], "drop", Some(DropReason::RuleDrop)),
     ];

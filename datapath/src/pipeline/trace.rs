@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use vswitch_dpapi::BridgeId;
 use vswitch_flow::field::Format;
-use vswitch_flow::{Action, Field, FlowKey, Match, OfPort};
+use vswitch_flow::{Field, FlowKey, Match, OfPort};
 use vswitch_packet::MacAddr;
 
 use super::rule::Rule;
@@ -17,53 +17,128 @@ use super::translate::translate;
 use super::{DpAction, Translation};
 use crate::port::PortIndex;
 
-/// The lines of a trace.
+/// A line of a trace, under which others stand. The default one is the trace itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Node(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bridge,
+    Table,
+    Action,
+    Bucket,
+    Remark,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    kind: Kind,
+    text: String,
+    under: Vec<usize>,
+}
+
+/// What a translation says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    lines: Vec<String>,
+    lines: Vec<Line>,
+    top: Vec<usize>,
+    /// The packet as it was at the end.
+    end: Option<FlowKey>,
 }
 
 impl Trace {
-    /// The lines so far.
-    #[must_use]
-    pub fn lines(&self) -> &[String] {
-        &self.lines
+    fn add(&mut self, node: Node, kind: Kind, text: String) -> Node {
+        let number = self.lines.len();
+        self.lines.push(Line {
+            kind,
+            text,
+            under: Vec::new(),
+        });
+        let parent = (node.0 as usize)
+            .checked_sub(1)
+            .and_then(|at| self.lines.get_mut(at));
+        parent
+            .map_or(&mut self.top, |line| &mut line.under)
+            .push(number);
+        Node(number as u32 + 1)
     }
 
-    fn push(&mut self, depth: usize, text: &str) {
-        self.lines.push(format!("{:1$}{text}", "", 4 * depth));
+    pub(super) fn remark(&mut self, node: Node, text: String) {
+        self.add(node, Kind::Remark, text);
     }
 
-    pub(super) fn line(&mut self, depth: usize, text: &str) {
-        self.push(depth, &format!("     >> {text}"));
+    pub(super) fn bridge(&mut self, node: Node, name: &str) -> Node {
+        self.add(node, Kind::Bridge, format!("bridge(\"{name}\")"))
     }
 
-    pub(super) fn bridge(&mut self, depth: usize, name: &str) {
-        let title = format!("bridge(\"{name}\")");
-        self.push(0, "");
-        self.push(depth, &title);
-        self.push(depth, &"-".repeat(title.len()));
-    }
-
-    pub(super) fn rule(&mut self, depth: usize, rule: &Rule) {
+    pub(super) fn rule(&mut self, node: Node, rule: &Rule) -> Node {
         let flow = rule.flow();
         let matches = flow.matches.to_string();
         let comma = if matches.is_empty() { "" } else { ", " };
-        let mut line = format!(
+        let mut text = format!(
             "{:>2}. {matches}{comma}priority {}",
             flow.table, flow.priority
         );
         if flow.cookie != 0 {
-            let _ = write!(line, ", cookie {:#x}", flow.cookie);
+            let _ = write!(text, ", cookie {:#x}", flow.cookie);
         }
-        self.push(depth, &line);
+        let node = self.add(node, Kind::Table, text);
         if flow.instructions.is_drop() {
-            self.push(depth, "    drop");
+            self.action(node, "drop".to_owned());
         }
+        node
     }
 
-    pub(super) fn action(&mut self, depth: usize, action: &Action) {
-        self.push(depth, &format!("    {action}"));
+    pub(super) fn no_match(&mut self, node: Node, table: u8) {
+        let node = self.add(node, Kind::Table, format!("{table:>2}. No match."));
+        self.action(node, "drop".to_owned());
+    }
+
+    pub(super) fn set(&mut self, node: Node) -> Node {
+        self.add(node, Kind::Table, "--. Executing action set:".to_owned())
+    }
+
+    pub(super) fn bucket(&mut self, node: Node, at: usize) -> Node {
+        self.add(node, Kind::Bucket, format!("bucket {at}"))
+    }
+
+    pub(super) fn action(&mut self, node: Node, text: String) -> Node {
+        self.add(node, Kind::Action, text)
+    }
+
+    pub(super) fn end(&mut self, key: &FlowKey) {
+        self.end = Some(*key);
+    }
+
+    /// The lines, indented as `oftrace_node_print_details` of Open vSwitch does it: what stands
+    /// alone under a line goes one step to the right, what has company two.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.print(&self.top, 0, &mut lines);
+        lines
+    }
+
+    fn print(&self, numbers: &[usize], level: usize, out: &mut Vec<String>) {
+        for (place, &number) in numbers.iter().enumerate() {
+            let Some(line) = self.lines.get(number) else {
+                continue;
+            };
+            if line.kind == Kind::Bridge {
+                out.push(String::new());
+            }
+            let indent = " ".repeat(2 * level);
+            let text = match line.kind {
+                Kind::Remark => format!("{indent} >> {}", line.text),
+                _ => format!("{indent}{}", line.text),
+            };
+            out.push(text);
+            if line.kind == Kind::Bridge {
+                out.push(format!("{indent}{}", "-".repeat(line.text.len())));
+            }
+            let more = place + 1 < numbers.len();
+            self.print(&line.under, level + 1 + usize::from(more), out);
+        }
     }
 }
 
@@ -74,12 +149,18 @@ pub fn trace(tables: &Tables, key: &FlowKey, in_port: PortIndex) -> (Vec<String>
     let port = tables.port(in_port);
     key.set(Field::InPort, port.map_or(0, |port| port.of_port.0.into()));
     let mut trace = Trace::default();
-    trace.push(0, &format!("Flow: {}", key_text(&key)));
     let translation = translate(tables, &key, in_port, Some(&mut trace));
-    trace.push(0, "");
+    let mut lines = vec![format!("Flow: {}", key_text(&key))];
+    lines.extend(trace.lines());
+    lines.push(String::new());
+    let last = match trace.end {
+        Some(end) if end != key => key_text(&end),
+        _ => "unchanged".to_owned(),
+    };
+    lines.push(format!("Final flow: {last}"));
     let megaflow = Match::new(&key, &translation.mask);
-    trace.push(0, &format!("Megaflow: {megaflow}"));
-    (trace.lines, translation)
+    lines.push(format!("Megaflow: {megaflow}"));
+    (lines, translation)
 }
 
 /// Datapath actions with ports as a user of `bridge` knows them: by OpenFlow number, and by name
@@ -132,10 +213,44 @@ pub fn actions_text(actions: &[DpAction], port: impl Fn(PortIndex) -> String) ->
                 ));
             }
             DpAction::PopVlan => texts.push("pop_vlan".to_owned()),
+            DpAction::Controller(punt) => texts.push(format!(
+                "userspace(controller(reason={},max_len={}))",
+                punt.to.reason as u8, punt.to.max_len
+            )),
+            DpAction::Truncate(len) => texts.push(format!("trunc({len})")),
+            DpAction::PushMpls { ethertype, entry } => texts.push(format!(
+                "push_mpls(label={},tc={},ttl={},bos={},eth_type={ethertype:#06x})",
+                entry >> 12,
+                entry >> 9 & 7,
+                entry & 0xff,
+                entry >> 8 & 1
+            )),
+            DpAction::PopMpls(ethertype) => {
+                texts.push(format!("pop_mpls(eth_type={ethertype:#06x})"));
+            }
+            DpAction::PushPbb { tag } => texts.push(format!(
+                "push_pbb(isid={:#x},pcp={})",
+                tag & 0xff_ffff,
+                tag >> 29
+            )),
+            DpAction::PopPbb => texts.push("pop_pbb".to_owned()),
+            DpAction::CopyTtlOut => texts.push("copy_ttl_out".to_owned()),
+            DpAction::CopyTtlIn => texts.push("copy_ttl_in".to_owned()),
+            DpAction::Save => texts.push("clone(".to_owned()),
+            DpAction::Restore => texts.push(")".to_owned()),
+            DpAction::Recirculate(frozen) => texts.push(format!("recirc({:#x})", frozen.id)),
+            DpAction::CheckLarger { len, larger, other } => texts.push(format!(
+                "check_pkt_len(size={len},gt(recirc({:#x})),le(recirc({:#x})))",
+                larger.id, other.id
+            )),
+            DpAction::Meter(meter) => texts.push(format!("meter({})", meter.meter().id)),
         }
         open = group;
     }
-    texts.join(",")
+    // What is done to a copy stands in brackets; cutting a packet that is then sent on and is whole
+    // again afterwards needs none.
+    let text = texts.join(",");
+    text.replace("clone(,", "clone(").replace(",)", ")")
 }
 
 /// The header that has a field, and the field's name in it, as datapath flows spell them. The

@@ -100,7 +100,7 @@ pub(super) fn set(bits: &mut [u64; 64], vlan: u16, on: bool) {
 }
 
 /// A tag as a key shows it: `PRESENT` is set in the TCI.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Tag {
     pub(super) tpid: u16,
     pub(super) tci: u16,
@@ -113,7 +113,7 @@ const PUSHES: usize = 4;
 pub(super) const KNOWN: usize = 2;
 
 /// A packet's tags, relative to those it came with: so many of them taken off, then others pushed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Stack {
     popped: u8,
     pushed: u8,

@@ -6,7 +6,7 @@
 //! packets from other workers).
 //!
 //! Law: in every round, packets received + answers made = sent + dropped by reason + handed to
-//! another worker, and every frame is in the pool, in a packet, in a port or in the kernel.
+//! another worker or to controllers, and every frame is in the pool, in a packet, in a port or in the kernel.
 //!
 //! `round` has the order of a packet's steps; `run` the loop around it that waits and obeys;
 //! `ports` the queues; `command` what control may ask. A test drives [`Worker::round`] itself,
@@ -20,9 +20,10 @@ mod stats;
 
 use std::sync::Arc;
 
+use crate::action::Punted;
 use crate::buffer::{FramePool, Packet, SharedFrames};
 use crate::cache::Cache;
-use crate::pipeline::Tables;
+use crate::pipeline::{Effect, Tables};
 
 pub use command::{Command, Megaflow, Snapshot, Stopped};
 pub use ports::{Inbox, QueueId, Route};
@@ -44,6 +45,10 @@ pub struct Worker {
     ports: Ports,
     /// Packets that we made, which enter the pipeline by the port for which they speak.
     answers: Vec<Packet>,
+    /// Packets for controllers, until somebody takes them.
+    punted: Vec<Punted>,
+    /// What packets did to flows, until somebody takes it.
+    effects: Vec<Arc<Effect>>,
     scratch: Box<Scratch>,
     stats: Stats,
     cache_enabled: bool,
@@ -71,6 +76,8 @@ impl Worker {
             scratch: Box::default(),
             stats: Stats::new(),
             cache_enabled: true,
+            punted: Vec::new(),
+            effects: Vec::new(),
         }
     }
 
@@ -78,6 +85,26 @@ impl Worker {
     pub fn disable_cache(&mut self) {
         self.cache_enabled = false;
         self.cache.clear();
+    }
+
+    /// Packets for controllers, since this was asked last. Their frames are the worker's: they come
+    /// back by [`Worker::free_punted`].
+    pub fn take_punted(&mut self) -> Vec<Punted> {
+        std::mem::take(&mut self.punted)
+    }
+
+    /// Takes the frames of packets back that controllers have been told of.
+    pub fn free_punted(&mut self, punted: Vec<Punted>) {
+        for punted in punted {
+            self.pool.drop_packet(punted.packet);
+        }
+    }
+
+    /// What packets did to flows, since this was asked last. Cached decisions have it repeated when
+    /// they are credited.
+    pub fn take_effects(&mut self) -> Vec<Arc<Effect>> {
+        self.effects.extend(self.cache.take_effects());
+        std::mem::take(&mut self.effects)
     }
 
     /// The worker's free frames.

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! rx -> extract -> cache -> (miss: translate) -> act -> tx
+//!           ^                                     |
+//!           '-------- headers to be read again ---'
 //! ```
 //!
 //! Each ready queue gives at most one batch a round. Its packets are looked up together, then
@@ -9,13 +11,15 @@
 //! each other and a decision sees what the packet before it taught the FDB. Output is collected
 //! per queue and written once, at the end of the round.
 //!
+//! A packet whose headers have to be read again waits until the batch it belongs to has been carried
+//! out, and is then decided before the next batch; after [`AGAIN_MAX`] times it is dropped.
+//!
 //! A queue whose packets are translated more than [`MISSES_FREE`] times a batch is passed over for
 //! the next rounds in proportion: what waits, waits in its own ring, and other ports' packets do
 //! not wait for its misses.
 //!
 //! Cost on the hit path: no allocation, no lock; the cycle counter is read a few times a batch.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use vswitch_flow::OfPort;
@@ -24,15 +28,14 @@ use vswitch_sys::clock::cycles;
 use super::ports::Ports;
 use super::stats::{Stage, Stats};
 use super::{ANSWERS_MAX, Worker};
-use crate::action;
+use crate::action::{self, Again, Sink, Tools};
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::cache::{Decision, EntryId};
 use crate::counters::DropReason;
 use crate::extract::{Extracted, extract_into};
 use crate::offload::fit::{Fit, fit};
 use crate::offload::too_big;
-use crate::pipeline::{DpAction, translate};
-use crate::port::PortIndex;
+use crate::pipeline::{DpAction, Frozen, Moment, Translation, resume, translate};
 use crate::tick::Tick;
 
 /// Translations of one batch that cost its queue nothing.
@@ -43,6 +46,12 @@ const MISSES_PER_PENALTY: u32 = 8;
 
 /// Packets taken over from other workers in a round: enough to keep up with several.
 const TAKEN_OVER_MAX: usize = 4 * BATCH_LEN;
+
+/// How often the headers of one packet are read again: more tags than anybody stacks.
+const AGAIN_MAX: u32 = 16;
+
+/// Packets for controllers that wait to be taken from a worker.
+const PUNTED_MAX: usize = 256;
 
 /// Cache slots that are swept in a round.
 const SWEEP_LEN: usize = 2;
@@ -57,7 +66,8 @@ pub(super) struct Scratch {
     batch: Option<Box<Batch>>,
     keys: Vec<Extracted>,
     found: Vec<Option<EntryId>>,
-    outputs: Vec<(PortIndex, Packet)>,
+    sink: Sink,
+    again: Vec<Again>,
     fitted: Vec<Packet>,
     ready: Vec<u32>,
     dirty: Vec<u32>,
@@ -173,7 +183,7 @@ impl Worker {
             }
         }
         let keys_len = batch.len();
-        debug_assert!(self.scratch.outputs.is_empty());
+        debug_assert!(self.scratch.sink.is_empty());
         let extracted = cycles();
         self.stats
             .stage(Stage::Extract, extracted.wrapping_sub(begin), len);
@@ -200,15 +210,22 @@ impl Worker {
                     packet,
                     extracted,
                     decision,
+                    tick,
                     &mut self.ports,
                     &mut self.pool,
                     &mut self.stats,
-                    &mut self.scratch.outputs,
+                    &mut self.scratch.sink,
                 ),
                 None => {
-                    misses += u32::from(self.miss(packet, extracted, tick));
+                    misses += u32::from(self.miss(packet, extracted, None, tick));
                 }
             }
+        }
+        if !self.scratch.sink.again.is_empty() {
+            misses += self.read_again(tick);
+        }
+        if !self.scratch.sink.punted.is_empty() {
+            self.hand_punted();
         }
         let translated = self.stats.stages[Stage::Translate as usize].cycles - translated_before;
         let spent = cycles().wrapping_sub(looked_up).saturating_sub(translated);
@@ -218,10 +235,87 @@ impl Worker {
         misses
     }
 
-    /// A packet that the cache did not know when its batch was looked up. Answers whether it had
-    /// to be translated.
+    /// Decides packets whose headers have to be read again, until there is none. Answers how many
+    /// had to be translated.
     #[cold]
-    fn miss(&mut self, packet: Packet, extracted: &Extracted, tick: Tick) -> bool {
+    fn read_again(&mut self, tick: Tick) -> u32 {
+        let epoch = self.tables.epoch;
+        let mut misses = 0;
+        for _ in 0..AGAIN_MAX {
+            let mut again = std::mem::take(&mut self.scratch.again);
+            std::mem::swap(&mut again, &mut self.scratch.sink.again);
+            for Again {
+                frozen,
+                packet,
+                key: before,
+            } in again.drain(..)
+            {
+                let mut extracted = Extracted::default();
+                let port = OfPort(packet.in_port.0);
+                if let Err(reason) = extract_into(packet.head(), packet.len(), port, &mut extracted)
+                {
+                    self.stats.drops.count(reason);
+                    self.pool.drop_packet(packet);
+                    continue;
+                }
+                extracted.key = extracted.key.again(&before, frozen.id);
+                let found = match self.cache_enabled {
+                    true => self.cache.lookup(&extracted.key, epoch),
+                    false => None,
+                };
+                let size = packet.len() as u64;
+                match found.and_then(|id| self.cache.credit(id, size, tick)) {
+                    Some(decision) => act(
+                        packet,
+                        &extracted,
+                        decision,
+                        tick,
+                        &mut self.ports,
+                        &mut self.pool,
+                        &mut self.stats,
+                        &mut self.scratch.sink,
+                    ),
+                    None => {
+                        misses += u32::from(self.miss(packet, &extracted, Some(&frozen), tick));
+                    }
+                }
+            }
+            self.scratch.again = again;
+            if self.scratch.sink.again.is_empty() {
+                return misses;
+            }
+        }
+        for again in self.scratch.sink.again.drain(..) {
+            self.stats.drops.count(DropReason::TooDeep);
+            self.pool.drop_packet(again.packet);
+        }
+        misses
+    }
+
+    /// Puts packets for controllers where control takes them.
+    #[cold]
+    fn hand_punted(&mut self) {
+        for punted in self.scratch.sink.punted.drain(..) {
+            if self.punted.len() < PUNTED_MAX {
+                self.stats.punted += 1;
+                self.punted.push(punted);
+            } else {
+                self.stats.drops.count(DropReason::NoController);
+                self.pool.drop_packet(punted.packet);
+            }
+        }
+    }
+
+    /// A packet that the cache did not know when its batch was looked up; `frozen` is where its
+    /// translation goes on, if it has begun. Answers whether it had to be translated.
+    #[cold]
+    fn miss(
+        &mut self,
+        packet: Packet,
+        extracted: &Extracted,
+        frozen: Option<&Frozen>,
+        tick: Tick,
+    ) -> bool {
         let begin = cycles();
         let epoch = self.tables.epoch;
         // An earlier packet of the batch may have brought the answer.
@@ -232,20 +326,15 @@ impl Worker {
         let mut uncached = None;
         let is_new = id.is_none();
         if is_new {
-            let key = extracted.key.to_dense();
-            let tables = Arc::clone(&self.tables);
-            let translation = translate(&tables, &key, packet.in_port, None);
-            for learn in &translation.learn {
-                if let Some(bridge) = tables.bridge(learn.bridge) {
-                    bridge.fdb.learn(learn.key, learn.port, tick);
-                }
-            }
+            let translation = self.translate(&packet, extracted, frozen, tick);
             // What taught the FDB something rests on what the FDB no longer says: the next packet
             // works out the answer that lasts.
             let lasting = translation.cacheable && translation.learn.is_empty();
 
             let mask = translation.mask;
             let decision = Decision::from(translation);
+            // What the first packet does to flows is not left until it is credited.
+            self.effects.extend(decision.effects.iter().cloned());
             if lasting && self.cache_enabled {
                 let key = &extracted.key;
                 id = Some(self.cache.insert(key, &mask, decision, epoch, tick));
@@ -259,9 +348,8 @@ impl Worker {
         let size = packet.len() as u64;
         let decision = match (&uncached, id) {
             (Some(decision), _) => {
-                for rule in &decision.rules {
-                    rule.stats().add(1, size, tick);
-                }
+                // Its effects are on their way already.
+                decision.credit(1, size, tick, &mut Vec::new());
                 for mac in &decision.touch {
                     mac.touch(tick);
                 }
@@ -279,12 +367,35 @@ impl Worker {
             packet,
             extracted,
             decision,
+            tick,
             &mut self.ports,
             &mut self.pool,
             &mut self.stats,
-            &mut self.scratch.outputs,
+            &mut self.scratch.sink,
         );
         is_new
+    }
+
+    /// Works out what happens to a packet, and learns what it teaches.
+    fn translate(
+        &self,
+        packet: &Packet,
+        extracted: &Extracted,
+        frozen: Option<&Frozen>,
+        tick: Tick,
+    ) -> Translation {
+        let key = extracted.key.to_dense();
+        let tables = &self.tables;
+        let translation = match frozen {
+            None => translate(tables, &key, packet.in_port, None),
+            Some(frozen) => resume(tables, &key, frozen, None),
+        };
+        for learn in &translation.learn {
+            if let Some(bridge) = tables.bridge(learn.bridge) {
+                bridge.fdb.learn(learn.key, learn.port, tick);
+            }
+        }
+        translation
     }
 
     /// Writes what the round collected: makes every packet fit its port, then one call a queue.
@@ -343,14 +454,19 @@ impl Worker {
 
 /// Carries out a decision.
 #[inline]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the decision is borrowed from the worker's cache, so the worker comes in parts"
+)]
 fn act(
     packet: Packet,
     extracted: &Extracted,
     decision: &Decision,
+    tick: Tick,
     ports: &mut Ports,
     pool: &mut FramePool,
     stats: &mut Stats,
-    outputs: &mut Vec<(PortIndex, Packet)>,
+    sink: &mut Sink,
 ) {
     match &*decision.actions {
         // Most packets go to one port as they are.
@@ -363,21 +479,18 @@ fn act(
         }
         actions => {
             let why_not = decision.drop.unwrap_or(DropReason::RuleDrop);
-            let layout = extracted.layout;
-            let dropped = stats.drops.total();
-            action::execute(
-                packet,
-                layout,
-                actions,
-                why_not,
-                pool,
-                outputs,
-                &mut stats.drops,
-            );
+            let before = sink.len() as u64 + stats.drops.total();
+            let tools = Tools {
+                pool: &mut *pool,
+                sink: &mut *sink,
+                drops: &mut stats.drops,
+                now: Moment(tick.0.saturating_mul(1_000_000)),
+            };
+            action::execute(packet, extracted, actions, why_not, tools);
             // One packet went in; what came out beyond it are copies, lost ones included.
-            let ends = outputs.len() as u64 + stats.drops.total() - dropped;
+            let ends = sink.len() as u64 + stats.drops.total() - before;
             stats.copies += ends.saturating_sub(1);
-            for (port, packet) in outputs.drain(..) {
+            for (port, packet) in sink.outputs.drain(..) {
                 ports.send(port, packet, pool, &mut stats.drops);
             }
         }

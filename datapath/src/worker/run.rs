@@ -381,10 +381,13 @@ impl Worker {
     /// Chunks and large frames in packets that wait for the next round.
     #[must_use]
     pub fn held_frames(&self) -> (usize, usize) {
-        let tails = self.answers.iter().flat_map(|p| p.tail_segments());
+        let punted = self.punted.iter().map(|punted| &punted.packet);
+        let tails = self.answers.iter().chain(punted);
+        let tails = tails.flat_map(|packet| packet.tail_segments());
         let (small, large): (Vec<_>, Vec<_>) =
             tails.partition(|segment| segment.frame().class() == Class::Chunk);
-        (self.answers.len() + small.len(), large.len())
+        let heads = self.answers.len() + self.punted.len();
+        (heads + small.len(), large.len())
     }
 
     /// A port's queue, to be looked at.
@@ -406,6 +409,8 @@ impl Worker {
         for packet in self.answers.drain(..) {
             self.pool.drop_packet(packet);
         }
+        let punted = self.take_punted();
+        self.free_punted(punted);
         while let Some((_, packet)) = self.ports.inbox.pop() {
             self.stats
                 .drops

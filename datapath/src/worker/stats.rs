@@ -79,6 +79,8 @@ pub struct Stats {
     pub handed_over: u64,
     /// Packets taken over from other workers.
     pub taken_over: u64,
+    /// Packets, or copies of them, for controllers.
+    pub punted: u64,
     /// Copies made, by floods and mirrors.
     pub copies: u64,
     /// Packets that became more than one (segments, fragments): how many more.
@@ -103,6 +105,7 @@ impl Stats {
             answers: 0,
             handed_over: 0,
             taken_over: 0,
+            punted: 0,
             copies: 0,
             split: 0,
             stages: Default::default(),

@@ -20,6 +20,10 @@ pub const WORDS: usize = 44;
 /// depends on them and the sparse form is without them.
 pub const PACKET_WORDS: usize = 33;
 
+/// The first word of a key that no header of the packet is behind: tunnel, connection, and what
+/// only the pipeline writes.
+pub const META_WORD: usize = 18;
+
 const _: () = assert!(WORDS <= 64, "maps of words have 64 bits");
 
 /// The values of all fields.

@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use crate::key::{FlowKey, FlowMask, PACKET_WORDS};
+use crate::key::{FlowKey, FlowMask, META_WORD, PACKET_WORDS};
 
 /// A flow key without its zero words.
 #[derive(Clone, Copy)]
@@ -174,6 +174,19 @@ impl SparseKey {
             }
         }
         differs == 0
+    }
+
+    /// This key, read from a packet's headers, for a packet that comes again under the number
+    /// `recirc_id`: what no header says is as in the key `before`.
+    #[must_use]
+    pub fn again(&self, before: &Self, recirc_id: u32) -> Self {
+        let mut key = Self::new();
+        key.push(0, self.word(0) | u64::from(recirc_id));
+        for index in 1..PACKET_WORDS {
+            let from = if index < META_WORD { self } else { before };
+            key.push(index, from.word(index));
+        }
+        key
     }
 
     /// The dense form.
