@@ -24,6 +24,7 @@ use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Change, Desired, Event, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
 };
+use vswitch_flow::action::Reason;
 use vswitch_flow::{Action, FlowRule, Match, OfPort};
 use vswitch_sys::memory::Frame;
 
@@ -97,6 +98,9 @@ pub fn normal() -> FlowRule {
 #[derive(Debug)]
 pub struct Held(Vec<Frame>);
 
+/// What a controller was told of a packet: bridge, table, why, and the packet's port.
+pub type Told = (BridgeId, u8, Reason, OfPort);
+
 /// A switch under a test's hands.
 pub struct Sim {
     workers: Vec<Worker>,
@@ -111,6 +115,7 @@ pub struct Sim {
     origin: Instant,
     tick: Tick,
     drops_seen: Drops,
+    punted: Vec<(Told, Vec<u8>)>,
     /// Packets that ended in ports that were removed since.
     gone: u64,
 }
@@ -165,6 +170,7 @@ impl Sim {
             origin: Instant::now(),
             tick: Tick(0),
             drops_seen: Drops::default(),
+            punted: Vec::new(),
             gone: 0,
             desired: Desired::default(),
         };
@@ -343,6 +349,7 @@ impl Sim {
                 let now = self.origin + Duration::from_millis(self.tick.0);
                 moved += self.workers[number].round(now, self.tick);
                 self.check();
+                self.take_punted(number);
             }
             idle = if moved == 0 { idle + 1 } else { 0 };
         }
@@ -358,8 +365,27 @@ impl Sim {
         while idle < IDLE_ROUNDS {
             let moved = self.workers[number].round(now, self.tick);
             self.check();
+            self.take_punted(number);
             idle = if moved == 0 { idle + 1 } else { 0 };
         }
+    }
+
+    /// Takes what a worker has for controllers, as control does.
+    fn take_punted(&mut self, number: usize) {
+        let worker = &mut self.workers[number];
+        let punted = worker.take_punted();
+        for punted in &punted {
+            let what = &punted.what;
+            let told = (what.bridge, what.table, what.to.reason, what.in_port);
+            self.punted.push((told, punted.packet.to_vec()));
+        }
+        worker.free_punted(punted);
+    }
+
+    /// What controllers were told since the last call: bridge, table, why, the packet's port, and
+    /// the packet.
+    pub fn new_punted(&mut self) -> Vec<(Told, Vec<u8>)> {
+        std::mem::take(&mut self.punted)
     }
 
     /// Tells all flows of the traffic so far.

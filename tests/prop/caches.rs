@@ -111,11 +111,15 @@ fn apply(sim: &mut Sim, step: &Step) {
 fn assert_same(cached: &mut Sim, plain: &mut Sim, now: Tick) -> Result<(), TestCaseError> {
     prop_assert_eq!(cached.take(), plain.take());
     prop_assert_eq!(cached.new_drops(), plain.new_drops());
+    prop_assert_eq!(cached.new_punted(), plain.new_punted());
     cached.credit_rules();
     let bridges = cached.tables().bridges().iter();
     for (cached, plain) in bridges.zip(plain.tables().bridges()) {
         prop_assert_eq!(cached.fdb.rows(now), plain.fdb.rows(now));
         prop_assert_eq!(cached.fdb.stats(), plain.fdb.stats());
+        for table in 0..3 {
+            prop_assert_eq!(cached.lookups().of(table), plain.lookups().of(table));
+        }
         prop_assert_eq!(cached.rules().count(), plain.rules().count());
         for (cached, plain) in cached.rules().zip(plain.rules()) {
             prop_assert_eq!(cached.flow(), plain.flow());

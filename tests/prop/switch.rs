@@ -4,12 +4,12 @@
 use proptest::prelude::*;
 use vswitch_datapath::offload::{Checksum, Gso, GsoKind, Offload};
 use vswitch_dpapi::{BridgeId, Desired, PortId, PortKind};
-use vswitch_flow::{Action, Field, FlowRule, OfPort};
+use vswitch_flow::{Action, Field, FlowRule, Instructions, OfPort};
 use vswitch_packet::build::Builder;
-use vswitch_packet::{EtherType, tcp};
+use vswitch_packet::{EtherType, mpls, tcp};
 use vswitch_tests::sim::{bridge, port};
 
-use super::translate::{matches, mirror, vlan};
+use super::translate::{instructions, matches, mirror, of_the_pipeline, table, vlan};
 
 /// Ports with a device; 4 and 8 are the ends of a patch between the bridges.
 pub(super) const DEVICES: [u32; 6] = [1, 2, 3, 5, 6, 7];
@@ -48,7 +48,7 @@ pub(super) fn desired() -> impl Strategy<Value = Desired> {
         })
 }
 
-fn action() -> impl Strategy<Value = Action> {
+fn simple() -> impl Strategy<Value = Action> {
     let set = prop::sample::select(
         [
             (Field::EthDst, 0x0200_0000_0002, u128::MAX),
@@ -60,6 +60,7 @@ fn action() -> impl Strategy<Value = Action> {
             (Field::IpDscp, 9, 0x3f),
             (Field::TcpDst, 443, 0xffff),
             (Field::UdpDst, 53, 0xffff),
+            (Field::MplsTtl, 5, 0xff),
             (Field::Metadata, 1, u128::MAX),
         ]
         .as_slice(),
@@ -75,19 +76,30 @@ fn action() -> impl Strategy<Value = Action> {
         }),
         1 => Just(Action::PushVlan(0x8100)),
         1 => Just(Action::PopVlan),
+        5 => of_the_pipeline(),
     ]
 }
 
 pub(super) fn flow() -> impl Strategy<Value = FlowRule> {
-    let actions = prop_oneof![
-        2 => Just(vec![Action::Output(OfPort::NORMAL)]),
-        3 => prop::collection::vec(action(), 0..5),
-    ];
-    (matches(), 0..4_u16, actions).prop_map(|(matches, priority, actions)| FlowRule {
-        priority,
-        matches,
-        instructions: actions.into(),
-        ..FlowRule::default()
+    let action = prop_oneof![
+        9 => simple(),
+        1 => prop::collection::vec(simple(), 0..4).prop_map(Action::Clone),
+    ]
+    .boxed();
+    table().prop_flat_map(move |table| {
+        let instructions = prop_oneof![
+            2 => Just(Instructions::apply([Action::Output(OfPort::NORMAL)])),
+            3 => instructions(action.clone(), simple(), table),
+        ];
+        (matches(), 0..4_u16, instructions).prop_map(move |(matches, priority, instructions)| {
+            FlowRule {
+                table,
+                priority,
+                matches,
+                instructions,
+                ..FlowRule::default()
+            }
+        })
     })
 }
 
@@ -106,7 +118,7 @@ pub(super) fn frame(size: impl Strategy<Value = usize>) -> impl Strategy<Value =
         1..7_u8,
         prop::sample::select([1, 2, 3, 5, 9, 255].as_slice()),
     );
-    (stations, 0..6, 0..8, size).prop_map(|((src, dst), tags, kind, size)| {
+    (stations, 0..6, 0..10, size).prop_map(|((src, dst), tags, kind, size)| {
         let dst_mac = match dst {
             255 => [0xff; 6],
             9 => [0x01, 0x80, 0xc2, 0, 0, 3],
@@ -138,6 +150,20 @@ pub(super) fn frame(size: impl Strategy<Value = usize>) -> impl Strategy<Value =
             4 => v6(frame).tcp(1000, 80, tcp::ACK),
             5 => v6(frame).udp(2, 443),
             6 => v4(frame).fragment(185, true, 7),
+            8 | 9 => {
+                let entry = |label, bottom| mpls::Repr {
+                    label,
+                    traffic_class: 1,
+                    bottom,
+                    ttl: 2,
+                };
+                let frame = if kind == 8 {
+                    frame
+                } else {
+                    frame.mpls(entry(3, false))
+                };
+                v4(frame.mpls(entry(5, true))).udp(1000, 53)
+            }
             _ => v4(frame).tcp(1000, 80, tcp::ACK),
         };
         let payload: Vec<_> = (0..size).map(|i| i as u8).collect();

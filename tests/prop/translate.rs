@@ -12,10 +12,13 @@ use vswitch_dpapi::{
     BridgeId, BridgeSpec, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
     VlanSpec,
 };
-use vswitch_flow::{Action, Field, FlowKey, FlowRule, Match, OfPort, PACKET_WORDS, WORDS};
+use vswitch_flow::action::{HashFields, Learn, LearnSource, LearnSpec, Multilink, Multipath};
+use vswitch_flow::{
+    Action, Field, FlowKey, FlowRule, Instructions, Match, OfPort, PACKET_WORDS, Subfield, WORDS,
+};
 
 /// Fields that flows match and packets vary in, each with few values so that they meet.
-const FIELDS: [(Field, &[u128]); 14] = [
+const FIELDS: [(Field, &[u128]); 18] = [
     (Field::InPort, &[1, 2, 3]),
     (
         Field::EthDst,
@@ -30,7 +33,10 @@ const FIELDS: [(Field, &[u128]); 14] = [
         Field::EthSrc,
         &[0x0200_0000_0001, 0x0200_0000_0002, 0x0300_0000_0001],
     ),
-    (Field::EthType, &[0x0800, 0x86dd, 0x0806, 0x8100]),
+    (
+        Field::EthType,
+        &[0x0800, 0x86dd, 0x0806, 0x8100, 0x8847, 0x88e7],
+    ),
     (Field::VlanTci, &[0, 0x100a, 0x100c, 0xb00a, 0x1000]),
     (Field::InnerVlanTci, &[0, 0x1007]),
     (Field::IpProto, &[1, 6, 17, 58]),
@@ -40,7 +46,11 @@ const FIELDS: [(Field, &[u128]); 14] = [
     (Field::TcpDst, &[80, 443, 53]),
     (Field::TcpSrc, &[1000, 135 << 8, 2]),
     (Field::TcpFlags, &[0x02, 0x10, 0x12]),
+    (Field::MplsLabel, &[0, 5]),
+    (Field::MplsBos, &[0, 1]),
+    (Field::MplsLse1, &[0, 0x5102]),
     (Field::Metadata, &[0, 1]),
+    (Field::Reg0, &[0, 1, 2]),
 ];
 
 fn key() -> impl Strategy<Value = FlowKey> {
@@ -49,6 +59,8 @@ fn key() -> impl Strategy<Value = FlowKey> {
         for ((field, values), pick) in FIELDS.iter().zip(picks) {
             key.set(*field, values[pick.index(values.len())]);
         }
+        // What only the pipeline writes is zero when a packet comes in.
+        key.words[PACKET_WORDS..].fill(0);
         if key.field(Field::VlanTci) == 0 {
             key.set(Field::InnerVlanTci, 0);
         } else {
@@ -76,7 +88,7 @@ pub(super) fn matches() -> impl Strategy<Value = Match> {
     })
 }
 
-fn action() -> impl Strategy<Value = Action> {
+fn simple() -> impl Strategy<Value = Action> {
     let set = (0..FIELDS.len(), any::<prop::sample::Index>(), any::<bool>());
     prop_oneof![
         4 => (1..8_u32).prop_map(|port| Action::Output(OfPort(port))),
@@ -98,18 +110,164 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::SetField { field: Field::VlanPcp, value: 5, mask: 7 }),
         1 => Just(Action::SetField { field: Field::UdpDst, value: 53, mask: 0xffff }),
         1 => Just(Action::SetField { field: Field::IpDscp, value: 9, mask: 0x3f }),
+        8 => of_the_pipeline(),
     ]
 }
 
-fn flow() -> impl Strategy<Value = FlowRule> {
-    (matches(), 0..4_u16, prop::collection::vec(action(), 0..6)).prop_map(
-        |(matches, priority, actions)| FlowRule {
-            priority,
-            matches,
-            instructions: actions.into(),
-            ..FlowRule::default()
-        },
+/// Bits of these fields go to and from registers and the stack.
+const MOVED: [Field; 8] = [
+    Field::EthSrc,
+    Field::EthDst,
+    Field::Ipv4Dst,
+    Field::TcpDst,
+    Field::VlanTci,
+    Field::InPort,
+    Field::Metadata,
+    Field::Reg0,
+];
+
+fn part(field: Field) -> Subfield {
+    Subfield {
+        field,
+        offset: 0,
+        bits: 4,
+    }
+}
+
+/// Actions that work on what only the pipeline knows, or lead elsewhere in it, or change headers so
+/// that they have to be read again.
+pub(super) fn of_the_pipeline() -> impl Strategy<Value = Action> {
+    let moved = || prop::sample::select(MOVED.as_slice());
+    let reg = || prop::sample::select([Field::Reg0, Field::Reg1].as_slice());
+    prop_oneof![
+        2 => (reg(), 0..3_u128).prop_map(|(field, value)| Action::Load { dst: part(field), value }),
+        2 => (moved(), reg()).prop_map(|(src, dst)| Action::Move { src: part(src), dst: part(dst) }),
+        1 => (reg(), moved()).prop_map(|(src, dst)| Action::Move { src: part(src), dst: part(dst) }),
+        1 => moved().prop_map(|field| Action::StackPush(part(field))),
+        1 => reg().prop_map(|field| Action::StackPop(part(field))),
+        1 => reg().prop_map(|field| Action::OutputField { src: part(field), max_len: 0 }),
+        4 => (prop::option::of(1..4_u32), prop::option::weighted(0.8, 0..3_u8)).prop_map(
+            |(port, table)| Action::Resubmit { port: port.map(OfPort), table, ct_tuple: false }
+        ),
+        1 => Just(Action::Output(OfPort::CONTROLLER)),
+        1 => (1..4_u32).prop_map(|port| Action::OutputTruncated { port: OfPort(port), max_len: 40 }),
+        1 => Just(Action::Exit),
+        1 => Just(Action::DecTtl(vec![0])),
+        1 => Just(Action::SetVlanVid(10)),
+        1 => Just(Action::SetVlanPcp(3)),
+        1 => Just(Action::PushMpls(0x8847)),
+        2 => Just(Action::PopMpls(0x0800)),
+        1 => Just(Action::PopMpls(0x8847)),
+        1 => Just(Action::DecMplsTtl),
+        1 => Just(Action::CopyTtlIn),
+        1 => Just(Action::CopyTtlOut),
+        1 => Just(Action::PushPbb(0x88e7)),
+        1 => Just(Action::PopPbb),
+        1 => Just(Action::CheckPktLarger { len: 70, dst: Subfield { field: Field::Reg1, offset: 0, bits: 1 } }),
+        1 => Just(Action::FinTimeout { idle: 1, hard: 2 }),
+        1 => multipath(),
+    ]
+}
+
+fn multipath() -> impl Strategy<Value = Action> {
+    let fields = prop_oneof![
+        Just(HashFields::EthSrc),
+        Just(HashFields::SymmetricL4),
+        Just(HashFields::SymmetricL3L4Udp),
+        Just(HashFields::NetworkDst),
+    ];
+    fields.prop_map(|fields| {
+        Action::Multipath(Box::new(Multipath {
+            fields,
+            basis: 0,
+            algorithm: Multilink::HashThreshold,
+            max_link: 2,
+            arg: 0,
+            dst: part(Field::Reg0),
+        }))
+    })
+}
+
+/// What `learn` says of a packet.
+fn learn() -> impl Strategy<Value = Action> {
+    let field = prop::sample::select([Field::EthSrc, Field::VlanTci, Field::Ipv4Dst].as_slice());
+    field.prop_map(|field| {
+        let all = Subfield::whole(field);
+        Action::Learn(Box::new(Learn {
+            idle_timeout: 0,
+            hard_timeout: 9,
+            fin_idle_timeout: 0,
+            fin_hard_timeout: 0,
+            priority: 3,
+            cookie: 1,
+            table: 2,
+            send_flow_rem: false,
+            delete_learned: false,
+            limit: 0,
+            result: None,
+            specs: vec![
+                LearnSpec::Match {
+                    src: LearnSource::Field(all),
+                    dst: all,
+                },
+                LearnSpec::Output(Subfield::whole(Field::InPort)),
+            ],
+        }))
+    })
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        20 => simple(),
+        1 => prop::collection::vec(simple(), 0..4).prop_map(Action::Clone),
+        1 => learn(),
+    ]
+}
+
+/// Instructions of a flow in `table`, of three.
+pub(super) fn instructions(
+    action: impl Strategy<Value = Action> + Clone,
+    write: impl Strategy<Value = Action>,
+    table: u8,
+) -> impl Strategy<Value = Instructions> {
+    let metadata = prop::option::weighted(0.2, Just((1, 1)));
+    let goto = prop::option::weighted(if table < 2 { 0.4 } else { 0.0 }, table + 1..4);
+    (
+        prop::collection::vec(action, 0..6),
+        prop::collection::vec(write, 0..3),
+        prop::bool::weighted(0.1),
+        metadata,
+        goto,
     )
+        .prop_map(|(apply, write, clear, metadata, goto)| Instructions {
+            meter: None,
+            apply: apply.into(),
+            clear,
+            write: write.into(),
+            metadata,
+            goto: goto.map(|table| table.min(2)),
+        })
+}
+
+/// Flows are in one of three tables, most in the first.
+pub(super) fn table() -> impl Strategy<Value = u8> {
+    prop::sample::select([0, 0, 1, 2].as_slice())
+}
+
+fn flow() -> impl Strategy<Value = FlowRule> {
+    let action = action().boxed();
+    table().prop_flat_map(move |table| {
+        let instructions = instructions(action.clone(), simple(), table);
+        (matches(), 0..4_u16, instructions).prop_map(move |(matches, priority, instructions)| {
+            FlowRule {
+                table,
+                priority,
+                matches,
+                instructions,
+                ..FlowRule::default()
+            }
+        })
+    })
 }
 
 pub(super) fn vlan() -> impl Strategy<Value = VlanSpec> {
@@ -207,6 +365,19 @@ fn assert_same(a: &Translation, b: &Translation, what: &str) -> Result<(), TestC
     prop_assert_eq!(a.mask, b.mask, "{}", what);
     prop_assert_eq!(&a.learn, &b.learn, "{}", what);
     prop_assert_eq!(a.cacheable, b.cacheable, "{}", what);
+    let lookups = |t: &Translation| {
+        t.lookups
+            .iter()
+            .map(|l| (l.table, l.matched))
+            .collect::<Vec<_>>()
+    };
+    prop_assert_eq!(lookups(a), lookups(b), "{}", what);
+    prop_assert_eq!(
+        format!("{:?}", a.effects),
+        format!("{:?}", b.effects),
+        "{}",
+        what
+    );
     let rules = |t: &Translation| t.rules.iter().map(Arc::as_ptr).collect::<Vec<_>>();
     prop_assert_eq!(rules(a), rules(b), "{}", what);
     Ok(())

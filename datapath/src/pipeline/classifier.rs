@@ -2,32 +2,79 @@
 //!
 //! Flows with the same mask share a subtable, a hash table from masked key to flows (tuple space
 //! search: Srinivasan, Suri, Varghese, SIGCOMM 1999). Subtables are searched in the order of their
-//! highest priority, and the search ends when no later one can do better.
+//! highest priority, and the search ends when no later one can do better. Before a subtable's flows
+//! are looked up, its *stages* are: does any of its flows have these ports and registers, then these
+//! link-layer fields, then these network fields? Where the answer is no, the fields behind it are
+//! not read (staged lookup, as in Open vSwitch: Pfaff et al., NSDI 2015, §5.3).
 //!
-//! Law: the answer depends on the bits in the masks of the subtables that were searched and on no
-//! others; exactly these are added to the caller's mask. Where two flows of equal priority match,
-//! which OpenFlow leaves open, the one whose subtable is searched first wins.
+//! A flow with `conjunction` actions is one clause of one or more conjunctions: it decides nothing
+//! by itself. When the flows of one priority that match make up every clause of one, the table is
+//! searched again with `conj_id` set, for flows that match on it (`ovs-fields(7)`).
 //!
-//! Cost: a lookup hashes the key once for each subtable searched. A change copies the one subtable
-//! it touches unless the table is not shared yet, so a batch of changes copies each at most once:
-//! about 2 ms for 100,000 flows with one mask.
+//! Law: the answer depends on the bits in the masks of the stages and subtables that were searched
+//! and on no others; exactly these are added to the caller's mask. Where two flows of equal priority
+//! match, which OpenFlow leaves open, the one whose subtable is searched first wins; of two
+//! conjunctions the one with the lower number does.
+//!
+//! Cost: a lookup hashes the key at most four times for each subtable searched; at worst it searches
+//! all of them, and there may be as many as flows, when every flow has a mask of its own. Then a
+//! lookup is linear, as in any tuple space search; cached answers keep that off most packets. A
+//! change copies the shards of one subtable that it touches ([`super::shards`]): about twice the
+//! square root of its flows, and one reference for each of its shards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use vswitch_flow::{FlowKey, FlowMask, MaskWords, Match};
+use vswitch_flow::{Action, FlowKey, FlowMask, META_WORD, MaskWords, Match, WORDS};
 
 use super::rule::Rule;
+use super::shards::Shards;
 
-/// The flows with one mask and one masked key, highest priority first.
-type Bucket = Vec<Arc<Rule>>;
+/// The words of a key that are read up to each stage: where the packet is, the link layer, the
+/// network layer. What is left is the transport layer.
+const STAGES: [&[std::ops::Range<usize>]; 3] = [
+    &[0..1, META_WORD..WORDS],
+    &[0..5, META_WORD..WORDS],
+    &[0..11, META_WORD..WORDS],
+];
+
+/// A flow where a search finds it.
+#[derive(Clone)]
+struct Entry {
+    priority: u16,
+    /// It is a clause of a conjunction.
+    is_clause: bool,
+    rule: Arc<Rule>,
+}
+
+/// The flows with one mask and one masked key.
+#[derive(Clone)]
+struct Bucket {
+    hash: u64,
+    first: Entry,
+    /// Those of lower priority, in order.
+    rest: Vec<Entry>,
+}
+
+/// Some words of a mask, and whether any flow has a key's bits there: by hash, so a wrong yes is
+/// possible and costs a search.
+#[derive(Clone)]
+struct Stage {
+    mask: FlowMask,
+    words: MaskWords,
+    /// Hashes, and how many buckets have them.
+    hashes: Shards<(u64, u32)>,
+}
 
 #[derive(Clone)]
 struct Subtable {
     mask: FlowMask,
     words: MaskWords,
+    stages: Vec<Stage>,
+    buckets: Shards<Bucket>,
+    /// The highest priority in each shard.
+    tops: Vec<u16>,
     max_priority: u16,
-    buckets: HashTable<Bucket>,
 }
 
 /// A flow table.
@@ -39,33 +86,184 @@ pub struct Table {
     len: usize,
 }
 
+impl Entry {
+    fn new(rule: Arc<Rule>) -> Self {
+        let mut actions = rule.flow().instructions.apply.iter();
+        Self {
+            priority: rule.flow().priority,
+            is_clause: actions.any(|action| matches!(action, Action::Conjunction { .. })),
+            rule,
+        }
+    }
+}
+
+impl Bucket {
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    fn has_key(&self, key: &FlowKey) -> bool {
+        self.first.rule.flow().matches.matches(key)
+    }
+
+    /// Puts a flow where its priority belongs; true when one of the same priority had to go.
+    fn put(&mut self, mut entry: Entry) -> bool {
+        if entry.priority > self.first.priority {
+            std::mem::swap(&mut entry, &mut self.first);
+            self.rest.insert(0, entry);
+            return false;
+        }
+        if entry.priority == self.first.priority {
+            self.first = entry;
+            return true;
+        }
+        let at = self.rest.partition_point(|e| e.priority > entry.priority);
+        match self.rest.get_mut(at) {
+            Some(same) if same.priority == entry.priority => {
+                *same = entry;
+                true
+            }
+            _ => {
+                self.rest.insert(at, entry);
+                false
+            }
+        }
+    }
+}
+
 impl Subtable {
     fn new(mask: &FlowMask) -> Self {
+        let mut stages: Vec<Stage> = Vec::new();
+        for ranges in STAGES {
+            let mut part = FlowMask::default();
+            for at in ranges.iter().cloned().flatten() {
+                part.words[at] = mask.words[at];
+            }
+            let new = stages.last().is_none_or(|last| last.mask != part);
+            if new && part != *mask && !part.is_empty() {
+                stages.push(Stage {
+                    mask: part,
+                    words: MaskWords::from(&part),
+                    hashes: Shards::default(),
+                });
+            }
+        }
         Self {
             mask: *mask,
             words: MaskWords::from(mask),
+            stages,
+            buckets: Shards::default(),
+            tops: vec![0],
             max_priority: 0,
-            buckets: HashTable::new(),
         }
     }
 
-    /// The flows whose masked key is `key`'s. A bucket is never empty.
+    /// The flows whose masked key is `key`'s.
     fn bucket(&self, key: &FlowKey, seed: u64) -> Option<&Bucket> {
-        self.buckets.find(self.words.hash(key, seed), |bucket| {
-            bucket
-                .first()
-                .is_some_and(|rule| rule.flow().matches.matches(key))
-        })
+        let hash = self.words.hash(key, seed);
+        self.buckets.find(hash, |bucket| bucket.has_key(key))
     }
 
-    fn recount(&mut self) {
-        self.max_priority = self
-            .buckets
-            .iter()
-            .filter_map(|bucket| bucket.first())
-            .map(|rule| rule.flow().priority)
+    /// The same, a stage at a time; what was read is added to `read`.
+    fn search(&self, key: &FlowKey, seed: u64, read: &mut FlowMask) -> Option<&Bucket> {
+        for stage in &self.stages {
+            read.union(&stage.mask);
+            let hash = stage.words.hash(key, seed);
+            stage.hashes.find(hash, |(known, _)| *known == hash)?;
+        }
+        read.union(&self.mask);
+        self.bucket(key, seed)
+    }
+
+    /// Adds a flow; true when one with the same match and priority had to go.
+    fn insert(&mut self, rule: Arc<Rule>, key: &FlowKey, seed: u64) -> bool {
+        let entry = Entry::new(rule);
+        let priority = entry.priority;
+        let hash = self.words.hash(key, seed);
+        let mut replaced = false;
+        let mut divided = false;
+        match self.buckets.find_mut(hash, |bucket| bucket.has_key(key)) {
+            Some(bucket) => replaced = bucket.put(entry),
+            None => {
+                let bucket = Bucket {
+                    hash,
+                    first: entry,
+                    rest: Vec::new(),
+                };
+                divided = self.buckets.insert(hash, bucket, |bucket| bucket.hash);
+                for stage in &mut self.stages {
+                    stage.add(stage.words.hash(key, seed));
+                }
+            }
+        }
+        if divided {
+            self.tops = (0..self.buckets.parts_len())
+                .map(|part| self.top(part))
+                .collect();
+        } else if let Some(top) = self.tops.get_mut(self.buckets.part_of(hash)) {
+            *top = priority.max(*top);
+        }
+        self.max_priority = self.max_priority.max(priority);
+        replaced
+    }
+
+    fn top(&self, part: usize) -> u16 {
+        let buckets = self.buckets.part(part);
+        buckets
+            .map(|bucket| bucket.first.priority)
             .max()
-            .unwrap_or(0);
+            .unwrap_or(0)
+    }
+
+    fn remove(&mut self, key: &FlowKey, priority: u16, seed: u64) -> Option<Arc<Rule>> {
+        let hash = self.words.hash(key, seed);
+        let bucket = self.buckets.find_mut(hash, |bucket| bucket.has_key(key))?;
+        let gone = if bucket.first.priority == priority {
+            if bucket.rest.is_empty() {
+                let bucket = self.buckets.remove(hash, |bucket| bucket.has_key(key))?;
+                for stage in &mut self.stages {
+                    stage.take(stage.words.hash(key, seed));
+                }
+                bucket.first
+            } else {
+                let next = bucket.rest.remove(0);
+                std::mem::replace(&mut bucket.first, next)
+            }
+        } else {
+            let at = bucket.rest.iter().position(|e| e.priority == priority)?;
+            bucket.rest.remove(at)
+        };
+        let part = self.buckets.part_of(hash);
+        if self.tops.get(part) == Some(&priority) {
+            let top = self.top(part);
+            if let Some(place) = self.tops.get_mut(part) {
+                *place = top;
+            }
+            if priority == self.max_priority {
+                self.max_priority = self.tops.iter().copied().max().unwrap_or(0);
+            }
+        }
+        Some(gone.rule)
+    }
+}
+
+impl Stage {
+    fn add(&mut self, hash: u64) {
+        match self.hashes.find_mut(hash, |(known, _)| *known == hash) {
+            Some((_, count)) => *count += 1,
+            None => {
+                self.hashes.insert(hash, (hash, 1), |(hash, _)| *hash);
+            }
+        }
+    }
+
+    fn take(&mut self, hash: u64) {
+        if let Some((_, count)) = self.hashes.find_mut(hash, |(known, _)| *known == hash) {
+            *count -= 1;
+            if *count == 0 {
+                self.hashes.remove(hash, |(known, _)| *known == hash);
+            }
+        }
     }
 }
 
@@ -95,19 +293,47 @@ impl Table {
     /// The flow that decides about `key`. The bits that were read are added to `read`.
     #[must_use]
     pub fn lookup(&self, key: &FlowKey, read: &mut FlowMask) -> Option<&Arc<Rule>> {
-        let mut best: Option<&Arc<Rule>> = None;
+        let mut clauses = Vec::new();
+        let found = self.search(key, read, &mut clauses);
+        let floor = found.map(|entry| entry.priority);
+        clauses.retain(|clause| Some(clause.priority) > floor);
+        clauses.sort_by_key(|clause| std::cmp::Reverse(clause.priority));
+        for clauses in clauses.chunk_by(|a, b| a.priority == b.priority) {
+            if let Some(id) = complete(clauses) {
+                let mut key = *key;
+                key.set(vswitch_flow::Field::ConjId, id.into());
+                if let Some(found) = self.search(&key, read, &mut Vec::new()) {
+                    return Some(&found.rule);
+                }
+            }
+        }
+        found.map(|entry| &entry.rule)
+    }
+
+    /// The flow of highest priority that is no clause; clauses that match go to `clauses`.
+    fn search<'a>(
+        &'a self,
+        key: &FlowKey,
+        read: &mut FlowMask,
+        clauses: &mut Vec<&'a Entry>,
+    ) -> Option<&'a Entry> {
+        let mut best: Option<&Entry> = None;
         for subtable in &self.subtables {
-            if best.is_some_and(|rule| rule.flow().priority >= subtable.max_priority) {
+            if best.is_some_and(|best| best.priority >= subtable.max_priority) {
                 break;
             }
-            read.union(&subtable.mask);
-            let found = subtable
-                .bucket(key, self.seed)
-                .and_then(|bucket| bucket.first());
-            if let Some(rule) = found
-                && best.is_none_or(|best| best.flow().priority < rule.flow().priority)
-            {
-                best = Some(rule);
+            let Some(bucket) = subtable.search(key, self.seed, read) else {
+                continue;
+            };
+            for entry in bucket.entries() {
+                if entry.is_clause {
+                    clauses.push(entry);
+                    continue;
+                }
+                if best.is_none_or(|best| best.priority < entry.priority) {
+                    best = Some(entry);
+                }
+                break;
             }
         }
         best
@@ -118,63 +344,39 @@ impl Table {
     pub fn find(&self, matches: &Match, priority: u16) -> Option<&Arc<Rule>> {
         let mask = matches.mask();
         let subtable = self.subtables.iter().find(|s| s.mask == mask)?;
-        subtable
-            .bucket(&matches.key(), self.seed)?
-            .iter()
-            .find(|rule| rule.flow().priority == priority)
+        let bucket = subtable.bucket(&matches.key(), self.seed)?;
+        let mut entries = bucket.entries();
+        let entry = entries.find(|entry| entry.priority == priority)?;
+        Some(&entry.rule)
     }
 
     /// All flows.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.subtables
-            .iter()
-            .flat_map(|subtable| subtable.buckets.iter().flatten())
+        let buckets = self.subtables.iter().flat_map(|s| s.buckets.iter());
+        buckets.flat_map(|bucket| bucket.entries().map(|entry| &entry.rule))
     }
 
     /// Adds a flow; one with the same match and priority goes.
     pub fn insert(&mut self, rule: Arc<Rule>) {
         let (key, mask) = (rule.flow().matches.key(), rule.flow().matches.mask());
-        let priority = rule.flow().priority;
-        let at = match self.subtables.iter().position(|s| s.mask == mask) {
-            Some(at) => at,
+        let (at, is_new) = match self.subtables.iter().position(|s| s.mask == mask) {
+            Some(at) => (at, false),
             None => {
                 self.subtables.push(Arc::new(Subtable::new(&mask)));
-                self.subtables.len() - 1
+                (self.subtables.len() - 1, true)
             }
         };
         let seed = self.seed;
         let Some(subtable) = self.subtables.get_mut(at).map(Arc::make_mut) else {
             return;
         };
-        subtable.max_priority = subtable.max_priority.max(priority);
-        let words = &subtable.words;
-        let hash = |key: &FlowKey| words.hash(key, seed);
-        let bucket = subtable.buckets.find_mut(hash(&key), |bucket| {
-            bucket
-                .first()
-                .is_some_and(|rule| rule.flow().matches.matches(&key))
-        });
-        match bucket {
-            Some(bucket) => {
-                let at = bucket.partition_point(|r| r.flow().priority > priority);
-                match bucket.get_mut(at) {
-                    Some(same) if same.flow().priority == priority => {
-                        *same = rule;
-                        self.len -= 1;
-                    }
-                    _ => bucket.insert(at, rule),
-                }
-            }
-            None => {
-                subtable
-                    .buckets
-                    .insert_unique(hash(&key), vec![rule], |bucket| {
-                        bucket.first().map_or(0, |r| hash(&r.flow().matches.key()))
-                    });
-            }
+        let before = subtable.max_priority;
+        if !subtable.insert(rule, &key, seed) {
+            self.len += 1;
         }
-        self.len += 1;
-        self.sort();
+        if is_new || subtable.max_priority != before {
+            self.sort();
+        }
     }
 
     /// Takes out the flow with exactly this match and priority.
@@ -182,26 +384,12 @@ impl Table {
         let (key, mask, seed) = (matches.key(), matches.mask(), self.seed);
         let at = self.subtables.iter().position(|s| s.mask == mask)?;
         let subtable = Arc::make_mut(self.subtables.get_mut(at)?);
-        let hash = subtable.words.hash(&key, seed);
-        let mut entry = subtable
-            .buckets
-            .find_entry(hash, |bucket| {
-                bucket
-                    .first()
-                    .is_some_and(|rule| rule.flow().matches.matches(&key))
-            })
-            .ok()?;
-        let bucket = entry.get_mut();
-        let place = bucket.iter().position(|r| r.flow().priority == priority)?;
-        let rule = bucket.remove(place);
-        if bucket.is_empty() {
-            entry.remove();
-        }
+        let before = subtable.max_priority;
+        let rule = subtable.remove(&key, priority, seed)?;
         self.len -= 1;
-        if subtable.buckets.is_empty() {
+        if subtable.buckets.len() == 0 {
             self.subtables.remove(at);
-        } else if priority == subtable.max_priority {
-            subtable.recount();
+        } else if subtable.max_priority != before {
             self.sort();
         }
         Some(rule)
@@ -209,27 +397,11 @@ impl Table {
 
     /// Takes out the flows that `which` chooses; answers how many.
     pub fn remove_if(&mut self, which: impl Fn(&Rule) -> bool) -> usize {
-        let before = self.len;
-        for subtable in &mut self.subtables {
-            if !subtable.buckets.iter().flatten().any(|rule| which(rule)) {
-                continue;
-            }
-            let subtable = Arc::make_mut(subtable);
-            let mut gone = 0;
-            subtable.buckets.retain(|bucket| {
-                bucket.retain(|rule| {
-                    let goes = which(rule);
-                    gone += usize::from(goes);
-                    !goes
-                });
-                !bucket.is_empty()
-            });
-            self.len -= gone;
-            subtable.recount();
+        let gone: Vec<_> = self.iter().filter(|rule| which(rule)).cloned().collect();
+        for rule in &gone {
+            self.remove(&rule.flow().matches, rule.flow().priority);
         }
-        self.subtables.retain(|s| !s.buckets.is_empty());
-        self.sort();
-        before - self.len
+        gone.len()
     }
 
     fn sort(&mut self) {
@@ -237,6 +409,28 @@ impl Table {
         self.subtables
             .sort_by_key(|subtable| std::cmp::Reverse(subtable.max_priority));
     }
+}
+
+/// The lowest conjunction of which each clause is among these flows.
+fn complete(clauses: &[&Entry]) -> Option<u32> {
+    let mut known: BTreeMap<u32, (u64, u8)> = BTreeMap::new();
+    for entry in clauses {
+        for action in &entry.rule.flow().instructions.apply {
+            if let Action::Conjunction {
+                id,
+                clause,
+                clauses,
+            } = action
+            {
+                let (seen, len) = known.entry(*id).or_default();
+                *seen |= 1_u64.checked_shl((*clause).into()).unwrap_or(0);
+                *len = (*len).max(*clauses);
+            }
+        }
+    }
+    let all = |len: u8| u64::MAX >> (64 - u32::from(len.clamp(1, 64)));
+    let mut whole = known.iter().filter(|(_, (seen, len))| *seen == all(*len));
+    whole.next().map(|(id, _)| *id)
 }
 
 impl std::fmt::Debug for Table {

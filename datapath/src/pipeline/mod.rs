@@ -28,6 +28,7 @@ mod meter;
 mod mirror;
 mod normal;
 mod rule;
+mod shards;
 mod shelf;
 mod state;
 mod tables;

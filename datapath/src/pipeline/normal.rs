@@ -69,11 +69,11 @@ impl Walk<'_> {
             .filter(|port| port.bridge == bridge.id && port.vlan.carries(vlan));
         match port {
             Some(port) if Some(port.index) == from => {
-                self.say(|| "learned port is input port".to_owned());
+                self.detail(|| "learned port is input port".to_owned());
                 self.note(DropReason::FdbSamePort);
             }
             Some(port) => {
-                self.say(|| "forwarding to learned port".to_owned());
+                self.detail(|| "forwarding to learned port".to_owned());
                 self.later(Task::Emit {
                     port: port.index,
                     vid: Some(port.vlan.vid_of(vlan)),
@@ -81,7 +81,7 @@ impl Walk<'_> {
                 });
             }
             None => {
-                self.say(|| "no learned MAC for destination, flooding".to_owned());
+                self.detail(|| "no learned MAC for destination, flooding".to_owned());
                 self.flood(bridge, from, vlan);
             }
         }

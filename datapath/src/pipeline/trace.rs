@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use vswitch_dpapi::BridgeId;
 use vswitch_flow::field::Format;
-use vswitch_flow::{Field, FlowKey, Match, OfPort};
+use vswitch_flow::{Field, FlowKey, FlowMask, META_WORD, Match, OfPort};
 use vswitch_packet::MacAddr;
 
 use super::rule::Rule;
@@ -26,8 +26,15 @@ enum Kind {
     Bridge,
     Table,
     Action,
-    Bucket,
+    Detail,
     Remark,
+}
+
+impl Kind {
+    /// Lines under which nothing, or only a bucket's actions, stand.
+    fn is_terminal(self) -> bool {
+        !matches!(self, Self::Bridge | Self::Table)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +68,10 @@ impl Trace {
             .map_or(&mut self.top, |line| &mut line.under)
             .push(number);
         Node(number as u32 + 1)
+    }
+
+    pub(super) fn detail(&mut self, node: Node, text: String) {
+        self.add(node, Kind::Detail, text);
     }
 
     pub(super) fn remark(&mut self, node: Node, text: String) {
@@ -99,7 +110,7 @@ impl Trace {
     }
 
     pub(super) fn bucket(&mut self, node: Node, at: usize) -> Node {
-        self.add(node, Kind::Bucket, format!("bucket {at}"))
+        self.add(node, Kind::Action, format!("bucket {at}"))
     }
 
     pub(super) fn action(&mut self, node: Node, text: String) -> Node {
@@ -110,8 +121,8 @@ impl Trace {
         self.end = Some(*key);
     }
 
-    /// The lines, indented as `oftrace_node_print_details` of Open vSwitch does it: what stands
-    /// alone under a line goes one step to the right, what has company two.
+    /// The lines, indented as Open vSwitch indents them: a table that ends the list it stands in goes
+    /// no further to the right, so that a chain of tables stays readable.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -127,17 +138,17 @@ impl Trace {
             if line.kind == Kind::Bridge {
                 out.push(String::new());
             }
-            let indent = " ".repeat(2 * level);
-            let text = match line.kind {
+            let step = usize::from(place + 1 < numbers.len() || line.kind.is_terminal());
+            let indent = " ".repeat(4 * (level + step));
+            out.push(match line.kind {
+                Kind::Detail => format!("{indent} -> {}", line.text),
                 Kind::Remark => format!("{indent} >> {}", line.text),
                 _ => format!("{indent}{}", line.text),
-            };
-            out.push(text);
+            });
             if line.kind == Kind::Bridge {
                 out.push(format!("{indent}{}", "-".repeat(line.text.len())));
             }
-            let more = place + 1 < numbers.len();
-            self.print(&line.under, level + 1 + usize::from(more), out);
+            self.print(&line.under, level + 2 * step, out);
         }
     }
 }
@@ -158,8 +169,10 @@ pub fn trace(tables: &Tables, key: &FlowKey, in_port: PortIndex) -> (Vec<String>
         _ => "unchanged".to_owned(),
     };
     lines.push(format!("Final flow: {last}"));
-    let megaflow = Match::new(&key, &translation.mask);
-    lines.push(format!("Megaflow: {megaflow}"));
+    let mut mask = translation.mask;
+    mask.set(Field::RecircId, 0);
+    let megaflow = Match::new(&key, &mask);
+    lines.push(format!("Megaflow: recirc_id=0,eth,{megaflow}"));
     (lines, translation)
 }
 
@@ -182,7 +195,23 @@ pub fn actions_text(actions: &[DpAction], port: impl Fn(PortIndex) -> String) ->
     }
     let mut texts: Vec<String> = Vec::new();
     let mut open = "";
-    for action in actions {
+    let mut left = actions;
+    while let [action, rest @ ..] = left {
+        left = rest;
+        // An output that sends less than all of the packet needs no brackets.
+        if let [
+            DpAction::Truncate(len),
+            DpAction::Output(index),
+            DpAction::Restore,
+            rest @ ..,
+        ] = left
+            && *action == DpAction::Save
+        {
+            left = rest;
+            texts.push(format!("trunc({len}),{}", port(*index)));
+            open = "";
+            continue;
+        }
         let group = match action {
             DpAction::SetField { field, .. } => header_of(*field).0,
             _ => "",
@@ -214,19 +243,29 @@ pub fn actions_text(actions: &[DpAction], port: impl Fn(PortIndex) -> String) ->
             }
             DpAction::PopVlan => texts.push("pop_vlan".to_owned()),
             DpAction::Controller(punt) => texts.push(format!(
-                "userspace(controller(reason={},max_len={}))",
-                punt.to.reason as u8, punt.to.max_len
+                "userspace(pid=0,controller(reason={},dont_send=0,continuation={},recirc_id={},\
+                 rule_cookie={:#x},controller_id={},max_len={}))",
+                punt.to.reason as u8,
+                u8::from(punt.continuation.is_some()),
+                punt.continuation.as_ref().map_or(0, |frozen| frozen.id),
+                if punt.cookie == u64::MAX {
+                    0
+                } else {
+                    punt.cookie
+                },
+                punt.to.id,
+                punt.to.max_len
             )),
             DpAction::Truncate(len) => texts.push(format!("trunc({len})")),
             DpAction::PushMpls { ethertype, entry } => texts.push(format!(
-                "push_mpls(label={},tc={},ttl={},bos={},eth_type={ethertype:#06x})",
+                "push_mpls(label={},tc={},ttl={},bos={},eth_type={ethertype:#x})",
                 entry >> 12,
                 entry >> 9 & 7,
                 entry & 0xff,
                 entry >> 8 & 1
             )),
             DpAction::PopMpls(ethertype) => {
-                texts.push(format!("pop_mpls(eth_type={ethertype:#06x})"));
+                texts.push(format!("pop_mpls(eth_type={ethertype:#x})"));
             }
             DpAction::PushPbb { tag } => texts.push(format!(
                 "push_pbb(isid={:#x},pcp={})",
@@ -310,16 +349,40 @@ fn set_text(field: Field, value: u128, mask: u128) -> String {
     }
 }
 
-/// The fields that a packet has and that are not zero, as a match on them would be typed.
+/// A packet's fields as a match on them would be typed: those of headers that it has, and what the
+/// pipeline has written where it is not zero.
 fn key_text(key: &FlowKey) -> String {
-    let mut matches = Match::any();
+    let mut mask = FlowMask::default();
     for field in Field::all() {
-        let value = key.field(field);
-        if value != 0 && field.info().prerequisite.holds(key) {
-            matches = matches.with(field, value);
+        let row = field.info();
+        let header = usize::from(row.word) < META_WORD;
+        let other = matches!(
+            field,
+            Field::RecircId
+                | Field::PbbIsid
+                | Field::Ipv6ExtHeaders
+                | Field::VlanTpid
+                | Field::InnerVlanTci
+                | Field::InnerVlanTpid
+                | Field::MplsLse1
+                | Field::MplsLse2
+                | Field::ActsetOutput
+        );
+        let shown = match (header, other) {
+            (true, false) => true,
+            (true, true) => false,
+            (false, _) => !other && !is_several(field) && key.field(field) != 0,
+        };
+        if shown && row.prerequisite.holds(key) {
+            mask.set(field, row.max());
         }
     }
-    matches.to_string()
+    Match::new(key, &mask).to_string()
+}
+
+/// Whether a field is several registers.
+fn is_several(field: Field) -> bool {
+    field >= Field::Xreg0 && field <= Field::Xxreg3
 }
 
 fn number_text(port: OfPort) -> String {

@@ -130,8 +130,8 @@ pub(super) enum Task {
     After(Place),
     /// A lookup that deepened the way is over.
     Rise,
-    /// Carry the action set out: the pipeline ends.
-    ActionSet,
+    /// Carry the action set out: the pipeline ends. A trace says so under this line.
+    ActionSet(Node),
     /// Carry a bucket out on a copy.
     Bucket {
         /// Of which group.
@@ -245,7 +245,13 @@ pub fn translate_out(
         next: 0,
         place,
     };
-    let mut walk = Walk::new(tables, key, state, vec![Task::ActionSet, act], trace);
+    let mut walk = Walk::new(
+        tables,
+        key,
+        state,
+        vec![Task::ActionSet(Node::default()), act],
+        trace,
+    );
     walk.work.begin(in_port, true);
     Some(walk.run())
 }
@@ -276,7 +282,7 @@ impl<'a> Walk<'a> {
             if self.work.state.unknown != Unknown::Nothing && self.reads_unknown(&task) {
                 self.tasks.push(task);
                 let frozen = self.freeze();
-                self.say(|| "the packet's headers are read again here".to_owned());
+                self.detail(|| "the packet's headers are read again here".to_owned());
                 self.work.emit(DpAction::Recirculate(frozen));
                 continue;
             }
@@ -295,7 +301,7 @@ impl<'a> Walk<'a> {
             Task::Act { list, next, place } => self.act(list, next, place),
             Task::After(place) => self.after(&place),
             Task::Rise => self.work.state.depth -= 1,
-            Task::ActionSet => self.action_set(),
+            Task::ActionSet(node) => self.action_set(node),
             Task::Bucket { group, at, place } => self.bucket(&group, at, place),
             Task::Emit { port, vid, max_len } => self.emit(port, vid, max_len),
             Task::Mirror { port, set } => self.mirror(port, set),
@@ -340,9 +346,12 @@ impl<'a> Walk<'a> {
     /// Stops here with `tasks` still to be done. Headers as they are now have to be emitted.
     pub(super) fn stop(&self, mut tasks: Vec<Task>) -> Arc<Frozen> {
         for task in &mut tasks {
-            if let Task::Act { place, .. } | Task::After(place) | Task::Bucket { place, .. } = task
-            {
-                place.node = Node::default();
+            match task {
+                Task::Act { place, .. } | Task::After(place) | Task::Bucket { place, .. } => {
+                    place.node = Node::default();
+                }
+                Task::ActionSet(node) => *node = Node::default(),
+                _ => {}
             }
         }
         let mut state = self.work.state.clone().without_headers();
@@ -397,6 +406,13 @@ impl<'a> Walk<'a> {
         self.out.effects.clear();
         self.out.drop = Some(reason);
         self.say(|| format!("dropped: {}", reason.sentence()));
+    }
+
+    /// A detail of what an action did, for the trace, when there is one.
+    pub(super) fn detail(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.detail(self.work.state.node, line());
+        }
     }
 
     /// A remark of the trace, when there is one.
@@ -471,7 +487,7 @@ impl<'a> Walk<'a> {
         if port.mirror_output {
             return self.note(DropReason::MirrorPort);
         }
-        self.later(Task::ActionSet);
+        self.later(Task::ActionSet(self.work.state.node));
         self.later(Task::Look {
             table: 0,
             visit: Visit::Goto,
@@ -604,7 +620,7 @@ impl<'a> Walk<'a> {
     pub(super) fn end_pipeline(&mut self, with_set: bool) {
         while let Some(task) = self.tasks.pop() {
             match task {
-                Task::ActionSet => {
+                Task::ActionSet(_) => {
                     if with_set {
                         self.tasks.push(task);
                     }
@@ -635,6 +651,14 @@ impl<'a> Walk<'a> {
                 format!("write_actions({})", texts.join(","))
             });
             Arc::make_mut(&mut self.work.state.set).extend(instructions.write.iter().cloned());
+            if self.trace.is_some() {
+                let set = super::act::in_order(&self.work.state.set);
+                let texts: Vec<_> = set.iter().map(Action::to_string).collect();
+                self.detail(|| match texts.as_slice() {
+                    [] => "action set is empty".to_owned(),
+                    texts => format!("action set is: {}", texts.join(",")),
+                });
+            }
         }
         if instructions.clear || !instructions.write.is_empty() {
             self.show_set_output();
@@ -652,8 +676,7 @@ impl<'a> Walk<'a> {
             );
         }
         if let Some(table) = instructions.goto {
-            let node = self.trace_line(|| format!("goto_table:{table}"));
-            self.work.state.node = node;
+            self.trace_line(|| format!("goto_table:{table}"));
             self.later(Task::Look {
                 table,
                 visit: Visit::Goto,
@@ -661,11 +684,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A line for an action; what follows from it goes under it.
-    pub(super) fn trace_line(&mut self, line: impl FnOnce() -> String) -> Node {
-        match &mut self.trace {
-            Some(trace) => trace.action(self.work.state.node, line()),
-            None => Node::default(),
+    /// A line for an action.
+    pub(super) fn trace_line(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.action(self.work.state.node, line());
         }
     }
 
@@ -685,7 +707,7 @@ impl<'a> Walk<'a> {
         self.work.assign(Field::ActsetOutput, port.0.into());
     }
 
-    fn action_set(&mut self) {
+    fn action_set(&mut self, under: Node) {
         let set = std::mem::take(&mut self.work.state.set);
         let list = super::act::in_order(&set);
         if list.is_empty() {
@@ -693,7 +715,7 @@ impl<'a> Walk<'a> {
         }
         let mut node = Node::default();
         if let Some(trace) = &mut self.trace {
-            node = trace.set(self.work.state.node);
+            node = trace.set(under);
         }
         self.later(Task::Act {
             list: List::Own(list.into()),
@@ -712,9 +734,7 @@ impl<'a> Walk<'a> {
             return;
         };
         self.work.state.node = place.node;
-        if let Some(trace) = &mut self.trace {
-            self.work.state.node = trace.action(place.node, action.to_string());
-        }
+        self.trace_line(|| action.to_string());
         let more = next + 1 < list.len();
         if more {
             self.later(Task::Act {
@@ -735,7 +755,7 @@ impl<'a> Walk<'a> {
             return;
         }
         if with_set {
-            self.later(Task::ActionSet);
+            self.later(Task::ActionSet(place.node));
         }
         self.later(Task::Act {
             list: List::Own(actions),
