@@ -231,7 +231,7 @@ pub(super) fn instructions(
     table: u8,
 ) -> impl Strategy<Value = Instructions> {
     let metadata = prop::option::weighted(0.2, Just((1, 1)));
-    let goto = prop::option::weighted(if table < 2 { 0.4 } else { 0.0 }, table + 1..4);
+    let goto = prop::option::weighted(0.4, table + 1..4);
     (
         prop::collection::vec(action, 0..6),
         prop::collection::vec(write, 0..3),
@@ -239,13 +239,13 @@ pub(super) fn instructions(
         metadata,
         goto,
     )
-        .prop_map(|(apply, write, clear, metadata, goto)| Instructions {
+        .prop_map(move |(apply, write, clear, metadata, goto)| Instructions {
             meter: None,
             apply: apply.into(),
             clear,
             write: write.into(),
             metadata,
-            goto: goto.map(|table| table.min(2)),
+            goto: goto.filter(|_| table < 2).map(|table| table.min(2)),
         })
 }
 

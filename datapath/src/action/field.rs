@@ -75,6 +75,9 @@ impl Change {
 /// Writes the bits `mask` of `field`. A packet that does not have the field stays as it is.
 pub(super) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128, mask: u128) {
     let (l3, l4) = (usize::from(layout.l3), usize::from(layout.l4));
+    if field == Field::IpProto {
+        return set_protocol(packet, layout, value as u8);
+    }
     let Some(place) = find(packet.head(), packet.len(), l3, l4, field) else {
         return;
     };
@@ -120,6 +123,44 @@ pub(super) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128
         // A sum that is only begun does not cover the transport header yet.
         Sums::Transport(_) if begun => {}
         Sums::Transport(protocol) => transport(head, l4, protocol, false, &change),
+    }
+}
+
+/// Writes the protocol behind an IP header. It is part of the pseudo header, so what was the
+/// transport's checksum is kept up to date. Behind extension headers it stays as it is.
+fn set_protocol(packet: &mut Packet, layout: Layout, protocol: u8) {
+    let (l3, l4) = (usize::from(layout.l3), usize::from(layout.l4));
+    let size = packet.len();
+    let begun = match packet.offload.csum {
+        Checksum::Partial { start, .. } => start == layout.l4 && l4 != 0,
+        Checksum::Unknown | Checksum::Valid => false,
+    };
+    let head = packet.head_mut();
+    let (Some(network), Some(room)) = (head.get(l3..), size.checked_sub(l3)) else {
+        return;
+    };
+    let v4 = is_ipv4(network, room);
+    let direct = l4 == 0 || l4 == l3 + IPV6_SIZE;
+    let at = match v4 {
+        true => l3 + 9,
+        false if is_ipv6(network, room) && direct => l3 + 6,
+        false => return,
+    };
+    let Some(place) = head.get_mut(at) else {
+        return;
+    };
+    let old = std::mem::replace(place, protocol);
+    let mut change = Change {
+        old: [0; 18],
+        new: [0; 18],
+        size: 2,
+    };
+    (change.old[1], change.new[1]) = (old, protocol);
+    if v4 {
+        change.update(head, l3 + 10, Protocol::default(), false);
+    }
+    if !v4 || Protocol(old) != Protocol::ICMP {
+        transport(head, l4, Protocol(old), begun, &change);
     }
 }
 
@@ -238,6 +279,8 @@ fn find(head: &[u8], size: usize, l3: usize, l4: usize, field: Field) -> Option<
         }
         Field::MplsLabel => mpls(12),
         Field::MplsTc => mpls(9),
+        Field::MplsBos => mpls(8),
+        Field::EthType => place(l3.checked_sub(2)?, 2, 0, Sums::None),
         Field::MplsTtl => mpls(0),
         Field::PbbIsid => place(l3 + 1, 3, 0, Sums::None).filter(|_| network.len() >= 4),
         // Tags are pushed and popped; the rest is not part of a packet or may not be written.

@@ -10,7 +10,9 @@
 
 use std::sync::Arc;
 
+use vswitch_dpapi::ChangeRefusal;
 use vswitch_flow::action::{Reason, ToController};
+use vswitch_flow::rule::each_action;
 use vswitch_flow::{Action, Field, META_WORD, Match, OfPort, Subfield};
 
 use super::hash;
@@ -54,6 +56,21 @@ pub(super) fn reads(action: &Action) -> Option<Unknown> {
         | Action::FinTimeout { .. } => Some(Unknown::Network),
         _ => None,
     }
+}
+
+/// Why actions cannot be carried out at all, wherever they stand.
+pub fn check_offered(actions: &[Action]) -> Result<(), ChangeRefusal> {
+    let mut tracks = false;
+    each_action(actions, &mut |action| {
+        tracks |= matches!(
+            action,
+            Action::Ct(_) | Action::Resubmit { ct_tuple: true, .. }
+        );
+    });
+    if tracks {
+        return Err(ChangeRefusal::NoTracking);
+    }
+    Ok(())
 }
 
 fn reads_field(field: Field) -> Option<Unknown> {

@@ -480,6 +480,7 @@ mod tests {
         );
 
         key.set(Field::InPort, 2);
+        key.set(Field::EthType, 0x0800);
         assert!(table.lookup(&key, &mut read).is_none());
         assert_eq!(read.field(Field::TcpDst), 0xffff);
     }
@@ -500,6 +501,115 @@ mod tests {
         assert_eq!(cookie(&table, &mut read), Some(3));
         assert_eq!(table.remove_if(|r| r.flow().priority == 5), 1);
         assert_eq!(cookie(&table, &mut read), Some(2));
+    }
+
+    fn clause(priority: u16, matches: Match, id: u32, clause: u8, clauses: u8) -> Arc<Rule> {
+        let flow = FlowRule {
+            priority,
+            matches,
+            instructions: vec![Action::Conjunction {
+                id,
+                clause,
+                clauses,
+            }]
+            .into(),
+            ..FlowRule::default()
+        };
+        Arc::new(Rule::new(flow, Tick(0), None))
+    }
+
+    /// The Open vSwitch test "classifier - single conjunctive match".
+    #[test]
+    fn clauses_decide_together_and_not_alone() {
+        let ip = || Match::any().with(Field::EthType, 0x0800);
+        let (src, dst) = (
+            |last: u128| ip().with(Field::Ipv4Src, 0x0a00_0000 | last),
+            |last: u128| ip().with(Field::Ipv4Dst, 0x0a00_0000 | last),
+        );
+        let both = |a: u128, b: u128| src(a).with(Field::Ipv4Dst, 0x0a00_0000 | b);
+        let mut table = Table::new(1);
+        table.insert(rule(32768, Match::any().with(Field::ConjId, 1), 3));
+        for last in [1, 4, 6, 7] {
+            table.insert(clause(100, src(last), 1, 0, 2));
+        }
+        for last in [2, 5, 7, 8] {
+            table.insert(clause(100, dst(last), 1, 1, 2));
+        }
+        table.insert(rule(100, both(1, 4), 4));
+        table.insert(rule(100, both(3, 5), 5));
+        table.insert(rule(0, Match::any(), 2));
+        let ask = |table: &Table, a: u128, b: u128| {
+            let key = both(a, b).key();
+            let mut read = FlowMask::default();
+            let found = table
+                .lookup(&key, &mut read)
+                .expect("the last flow matches");
+            assert_eq!(
+                found.flow().instructions.apply.len(),
+                0,
+                "no clause decides"
+            );
+            assert_eq!(read.field(Field::Ipv4Src), 0xffff_ffff);
+            found.flow().cookie
+        };
+        for (a, b, cookie) in [
+            (1, 4, 4),
+            (3, 5, 5),
+            (1, 2, 3),
+            (7, 7, 3),
+            (6, 5, 3),
+            (2, 2, 2),
+            (1, 1, 2),
+            (0, 0, 2),
+        ] {
+            assert_eq!(ask(&table, a, b), cookie, "{a} to {b}");
+        }
+        assert!(table.remove(&dst(2), 100).is_some());
+        assert_eq!(ask(&table, 1, 2), 2);
+        // A better flow that decides alone goes first.
+        table.insert(rule(200, src(7), 9));
+        assert_eq!(ask(&table, 7, 7), 9);
+    }
+
+    #[test]
+    fn a_stage_without_a_flow_hides_what_is_behind_it() {
+        let mut table = Table::new(1);
+        let tcp = |last: u128| {
+            Match::any()
+                .with(Field::InPort, 1)
+                .with(Field::EthType, 0x0800)
+                .with(Field::Ipv4Dst, 0x0a00_0000 | last)
+                .with(Field::IpProto, 6)
+                .with(Field::TcpDst, 80)
+        };
+        for last in 0..100 {
+            table.insert(rule(1, tcp(last), 1));
+        }
+        let read_of = |table: &Table, key: &FlowKey| {
+            let mut read = FlowMask::default();
+            let found = table.lookup(key, &mut read).is_some();
+            let bits = |field| read.field(field) != 0;
+            (
+                found,
+                bits(Field::EthType),
+                bits(Field::Ipv4Dst),
+                bits(Field::TcpDst),
+            )
+        };
+        let hit = tcp(5).key();
+        assert_eq!(read_of(&table, &hit), (true, true, true, true));
+        let mut elsewhere = hit;
+        elsewhere.set(Field::Ipv4Dst, 0x0b00_0005);
+        assert_eq!(read_of(&table, &elsewhere), (false, true, true, false));
+        elsewhere.set(Field::EthType, 0x86dd);
+        assert_eq!(read_of(&table, &elsewhere), (false, true, false, false));
+        elsewhere.set(Field::InPort, 2);
+        assert_eq!(read_of(&table, &elsewhere), (false, false, false, false));
+        // A stage forgets flows that go.
+        for last in 0..100 {
+            table.remove(&tcp(last), 1);
+        }
+        assert_eq!(read_of(&table, &hit), (false, false, false, false));
     }
 
     const FIELDS: [Field; 5] = [

@@ -103,11 +103,6 @@ impl Stops {
         known.by_id.insert(id, weak);
         stop
     }
-
-    /// The stop with a number, while something names it.
-    pub(super) fn find(&self, id: u32) -> Option<Arc<Frozen>> {
-        self.lock().by_id.get(&id)?.upgrade()
-    }
 }
 
 impl Known {

@@ -48,6 +48,7 @@ use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry, MacKey};
 use crate::port::PortIndex;
 
+pub use act::check_offered;
 pub use change::{Draft, Gone, Log};
 pub use classifier::Table;
 pub use evict::Evictions;

@@ -256,6 +256,10 @@ impl Working {
                 return self.set_tci(field, value, mask);
             }
             _ if !field.info().writable || !self.has(field) => return true,
+            Field::EthType | Field::IpProto | Field::MplsBos => {
+                self.set_kind(field, value & mask);
+                return true;
+            }
             _ => {}
         }
         let (field, value, mask) = match field {
@@ -274,6 +278,19 @@ impl Working {
             self.emitted.touched |= 1 << field as u8;
         }
         true
+    }
+
+    /// Writes a field that says what follows; what does is to be read anew.
+    fn set_kind(&mut self, field: Field, value: u128) {
+        let mask = field.info().max();
+        self.emit_lasting(DpAction::SetField { field, value, mask });
+        if field == Field::EthType {
+            self.cover(value as u16);
+        } else {
+            self.write_own(field, value, mask);
+            self.settle();
+        }
+        self.state.unknown = self.state.unknown.max(Unknown::Network);
     }
 
     /// Writes into the outer tag's TCI; bit 12 says whether there is to be a tag.

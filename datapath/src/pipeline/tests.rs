@@ -177,7 +177,8 @@ fn reserved_ports_and_their_reasons() {
         (&[output(9)], "drop", Some(DropReason::OutputUnknown)),
         (
             &[Action::Output(OfPort::CONTROLLER)],
-            "userspace(controller(reason=0,max_len=65535))",
+            "userspace(pid=0,controller(reason=0,dont_send=0,continuation=0,recirc_id=0,\
+             rule_cookie=0x0,controller_id=0,max_len=65535))",
             None,
         ),
         (&[], "drop", Some(DropReason::RuleDrop)),

@@ -196,7 +196,7 @@ fields! {
     #[doc = "Ethernet destination."]
     EthDst "dl_dst" ["eth_dst"] at 2:16 bits 48 mask rw Mac None oxm [0x8000:3] nxm [0x0000:1];
     #[doc = "Ethernet type of what follows the VLAN tags; 0x05ff for 802.2 frames without one."]
-    EthType "dl_type" ["eth_type"] at 2:0 bits 16 whole ro Hex None oxm [0x8000:5] nxm [0x0000:3];
+    EthType "dl_type" ["eth_type"] at 2:0 bits 16 whole rw Hex None oxm [0x8000:5] nxm [0x0000:3];
     #[doc = "Ethernet source."]
     EthSrc "dl_src" ["eth_src"] at 3:16 bits 48 mask rw Mac None oxm [0x8000:4] nxm [0x0000:2];
     #[doc = "ARP operation."]
@@ -228,7 +228,7 @@ fields! {
     #[doc = "IPv6 flow label."]
     Ipv6Label "ipv6_label" ["ipv6_flabel"] at 10:0 bits 20 mask rw Hex Ipv6 oxm [0x8000:28] nxm [0x0001:27];
     #[doc = "IP protocol, after IPv6 extension headers."]
-    IpProto "nw_proto" ["ip_proto"] at 10:56 bits 8 whole ro Decimal Ip oxm [0x8000:10] nxm [0x0000:6];
+    IpProto "nw_proto" ["ip_proto"] at 10:56 bits 8 whole rw Decimal Ip oxm [0x8000:10] nxm [0x0000:6];
     #[doc = "The DSCP bits in place, ECN bits zero."]
     IpTos "nw_tos" [] at 10:48 bits 8 whole rw Decimal Ip oxm [-] nxm [0x0000:5];
     #[doc = "DSCP as a 6-bit number."]
@@ -276,7 +276,7 @@ fields! {
     #[doc = "Traffic class of the outermost MPLS entry."]
     MplsTc "mpls_tc" [] at 16:41 bits 3 whole rw Decimal Mpls oxm [0x8000:35] nxm [-];
     #[doc = "Bottom-of-stack bit of the outermost MPLS entry."]
-    MplsBos "mpls_bos" [] at 16:40 bits 1 whole ro Decimal Mpls oxm [0x8000:36] nxm [-];
+    MplsBos "mpls_bos" [] at 16:40 bits 1 whole rw Decimal Mpls oxm [0x8000:36] nxm [-];
     #[doc = "TTL of the outermost MPLS entry."]
     MplsTtl "mpls_ttl" [] at 16:32 bits 8 whole rw Decimal Mpls oxm [-] nxm [0x0001:30];
     #[doc = "The second MPLS entry, whole; 0 without one."]

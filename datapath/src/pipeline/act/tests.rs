@@ -10,7 +10,7 @@ use vswitch_flow::action::{
     Multipath,
 };
 use vswitch_flow::rule::GROUP_ANY;
-use vswitch_flow::{Bucket, FlowKey, FlowRule, Group, GroupKind, GroupMod};
+use vswitch_flow::{Bucket, FlowCommand, FlowKey, FlowMod, FlowRule, Group, GroupKind, GroupMod};
 use vswitch_packet::build::Builder;
 use vswitch_packet::{EtherType, mpls, tcp};
 
@@ -1188,4 +1188,73 @@ fn the_second_half_of_a_way_does_not_outlive_its_tables() {
     );
     let rule: &Arc<Rule> = &answer.rules[0];
     assert_eq!(rule.flow().table, 0);
+}
+
+#[test]
+fn what_follows_a_header_can_be_said_anew() {
+    let write = |field, value| tables(vec![flow(0, 1, any(), vec![set(field, value), out(2)])]);
+    let came = send(&write(Field::EthType, 0x8848), 1, &udp());
+    assert_eq!(
+        came.out[0].1,
+        [&udp()[..12], &[0x88, 0x48], &udp()[14..]].concat()
+    );
+    let came = send(&write(Field::MplsBos, 0), 1, &mpls_udp(&[(100, 9)]));
+    assert_eq!(came.out[0].1[14..18], [0, 6, 0x46, 9]);
+    let tcp = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv4(SRC, DST)
+        .tcp(1, 2, tcp::ACK)
+        .payload(&[7; 20])
+        .build();
+    let came = send(&write(Field::IpProto, 17), 1, &tcp);
+    let frame = &came.out[0].1;
+    assert_eq!(frame[23], 17);
+    assert_eq!(vswitch_packet::checksum::checksum(&frame[14..34]), 0);
+    let mut sum = vswitch_packet::checksum::Sum::pseudo_v4(SRC, DST, 17, 40);
+    sum.add(&frame[34..]);
+    assert!(sum.is_whole(), "the pseudo header has the new protocol");
+    // Something that looks at the fields behind gets them as they are read then.
+    let tables = tables(vec![
+        flow(
+            0,
+            1,
+            any(),
+            vec![set(Field::IpProto, 17), resubmit(None, Some(1))],
+        ),
+        flow(
+            1,
+            1,
+            any()
+                .with(Field::EthType, 0x0800)
+                .with(Field::IpProto, 17)
+                .with(Field::UdpDst, 2),
+            vec![out(3)],
+        ),
+    ]);
+    let came = send(&tables, 1, &tcp);
+    assert_eq!((came.ports(), came.again), (vec![3], 1));
+}
+
+#[test]
+fn actions_that_are_not_offered_are_refused() {
+    let ct = Action::Ct(Box::new(vswitch_flow::action::Ct {
+        commit: false,
+        force: false,
+        zone: vswitch_flow::action::CtZone::Number(0),
+        table: Some(1),
+        helper: None,
+        nat: None,
+        exec: vec![],
+    }));
+    let inside = vec![out(2), Action::Clone(vec![ct])];
+    assert_eq!(check_offered(&inside), Err(ChangeRefusal::NoTracking));
+    assert_eq!(check_offered(&[out(2), Action::CtClear]), Ok(()));
+    let old = tables(vec![]);
+    let mut evictions = crate::pipeline::Evictions::default();
+    let draft = old.draft(BridgeId(1), &mut evictions, Tick(0));
+    let mut draft = draft.expect("it is there");
+    let add = FlowMod::new(FlowCommand::Add, flow(0, 1, any(), inside));
+    assert_eq!(
+        draft.apply(Change::from(add)),
+        Err(ChangeRefusal::NoTracking)
+    );
 }
