@@ -137,6 +137,11 @@ fn subcommand(command: &'static Command, word: &'static str) -> clap::Command {
                 .num_args(if required { 1.. } else { 0.. })
                 .required(required)
                 .value_parser(ValueParser::from(key_value)),
+            Argument::Rest(name, help) => positional(name, help)
+                .action(ArgAction::Append)
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true),
             Argument::Flag(name, short, help) => {
                 let mut flag = clap::Arg::new(name)
                     .long(name)
@@ -201,6 +206,12 @@ impl<'a> Typed<'a> {
     /// An [`Argument::Optional`].
     pub fn optional(&self, name: &str) -> Option<String> {
         self.matches.get_one::<String>(name).cloned()
+    }
+
+    /// The words of an [`Argument::Rest`].
+    pub fn rest(&self, name: &str) -> Vec<String> {
+        let words = self.matches.get_many::<String>(name);
+        words.into_iter().flatten().cloned().collect()
     }
 
     /// An [`Argument::Flag`].

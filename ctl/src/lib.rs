@@ -84,10 +84,19 @@ fn carry_out(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failur
 fn ask(globals: &Globals, call: &Call) -> Result<serde_json::Value, Failure> {
     let mut client = Client::connect(&globals.rundir, globals.timeout)?;
     let reply = client.call(call)?;
-    if matches!(call, Call::Shutdown(_)) {
+    if ends_vswitchd(call) {
         client.wait_for_end()?;
     }
     Ok(reply)
+}
+
+/// Whether `vswitchd` ends after this call, which is worth waiting for.
+fn ends_vswitchd(call: &Call) -> bool {
+    match call {
+        Call::Shutdown(_) => true,
+        Call::Appctl(call) => call.command == "exit",
+        _ => false,
+    }
 }
 
 fn render(

@@ -158,6 +158,18 @@ impl Switch {
         Ok(())
     }
 
+    /// Waits until the control process has ended by itself, after it was told to.
+    pub fn await_control_end(&mut self) -> Result<()> {
+        let mut control = self.control.take().context("no control process runs")?;
+        wait::until(Duration::from_secs(5), "vswitchd ends when told to", || {
+            Ok(control.try_wait()?)
+        })
+        .inspect_err(|_| {
+            let _ = control.kill();
+        })?;
+        Ok(())
+    }
+
     /// Kills the datapath process as an accident would (SIGKILL).
     pub fn kill_datapath(&self) -> Result<()> {
         let pid = self.datapath_pid().context("no datapath process runs")?;

@@ -5,6 +5,7 @@
 //! `cargo test -p vswitch-tests --test system -- matrix/1500/tap` runs a part.
 #![forbid(unsafe_code)]
 
+mod appctl;
 mod bad_input;
 mod cable;
 mod faults;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let rigs = matrix::Rigs::default();
     let mut trials = Vec::new();
     trials.extend(cable::trials());
+    trials.extend(appctl::trials());
     trials.extend(bad_input::trials());
     trials.extend(shutdown::trials());
     trials.extend(replug::trials());

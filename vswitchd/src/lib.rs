@@ -1,8 +1,9 @@
 //! The control process of the switch: it knows what should be, and sees to it that it is.
 //!
-//! The rooms, in the order in which a command meets them: [`rpc`] reads it, [`command`] carries it
-//! out by changing the [`model`], asking the [`host`] for devices, and having [`control`] write the
-//! change to the [`store`] and tell the [`dataplane`] what [`plan`] makes of it.
+//! The rooms, in the order in which a command meets them: [`rpc`] or, for `ovs-appctl`, [`unixctl`]
+//! reads it, [`command`] carries it out by changing the [`model`], asking the [`host`] for devices,
+//! and having [`control`] write the change to the [`store`] and tell the [`dataplane`] what [`plan`]
+//! makes of it.
 //!
 //! [`openflow`] is the second door: controllers and OpenFlow clients, whose changes to flows go past the
 //! store to the datapath.
@@ -13,10 +14,14 @@
 
 pub mod command;
 pub mod control;
+pub mod coverage;
 pub mod dataplane;
 pub mod host;
+pub mod listen;
+pub mod log;
 pub mod model;
 pub mod openflow;
 pub mod plan;
 pub mod rpc;
 pub mod store;
+pub mod unixctl;

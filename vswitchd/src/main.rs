@@ -14,13 +14,16 @@ use rustix::thread::CapabilitySet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, sleep_until};
 use vswitch_dpapi::message::PollMode;
-use vswitch_rpc::{Call, DEFAULT_RUNDIR, RUNDIR_VARIABLE, SOCKET_NAME};
+use vswitch_rpc::{DEFAULT_RUNDIR, RUNDIR_VARIABLE, SOCKET_NAME};
 use vswitchd::control::Control;
 use vswitchd::dataplane::{Dataplane, Launch};
 use vswitchd::host::Watch;
+use vswitchd::log::Log;
 use vswitchd::openflow::Agent;
 use vswitchd::rpc::{Job, Server};
 use vswitchd::store::{self, Store};
+use vswitchd::unixctl::pidfile::PidFile;
+use vswitchd::unixctl::{self, socket_path};
 
 /// The file that says who holds the run directory.
 const PID_NAME: &str = "vswitchd.pid";
@@ -56,6 +59,9 @@ struct Args {
     /// What to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: tracing_subscriber::filter::LevelFilter,
+    /// File to log to besides standard error; `vlog/reopen` goes on in a new one
+    #[arg(long, value_name = "PATH")]
+    log_file: Option<PathBuf>,
     /// The packet process's program, when it is not beside this one
     #[arg(long, value_name = "PATH")]
     datapath: Option<PathBuf>,
@@ -71,12 +77,7 @@ enum Poll {
 
 fn main() -> std::process::ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(args.log)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    match run(&args) {
+    match start_log(&args).and_then(|log| run(&args, log)) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vswitchd: {error:#}");
@@ -85,7 +86,13 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<()> {
+fn start_log(args: &Args) -> Result<Log> {
+    let (log, subscriber) = Log::new(args.log, args.log_file.clone())?;
+    tracing::subscriber::set_global_default(subscriber).context("another log is there already")?;
+    Ok(log)
+}
+
+fn run(args: &Args, log: Log) -> Result<()> {
     check_privilege()?;
     make_rundir(&args.rundir)?;
     let rundir = std::path::absolute(&args.rundir).with_context(|| {
@@ -95,6 +102,7 @@ fn run(args: &Args) -> Result<()> {
         )
     })?;
     let _holder = hold(&rundir.join(PID_NAME), &rundir)?;
+    let _found_by_tools = hold_for_tools(&rundir)?;
     raise_limits();
     let launch = Launch {
         program: match &args.datapath {
@@ -111,7 +119,7 @@ fn run(args: &Args) -> Result<()> {
     let (store, belief) = Store::open(&rundir.join(store::FILE_NAME))?;
     let dataplane = Dataplane::new(&rundir, launch);
     let agent = Agent::new(&rundir, &dataplane.socket());
-    let control = Control::new(store, belief, dataplane, agent);
+    let control = Control::new(store, belief, dataplane, agent, log);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -128,24 +136,26 @@ async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
     control.recover().await?;
     let mut server = Server::start(&rundir.join(SOCKET_NAME))
         .with_context(|| format!("cannot listen in {}", rundir.display()))?;
+    let mut tools = unixctl::Server::start(&socket_path(rundir, std::process::id()))
+        .with_context(|| format!("cannot listen for ovs-appctl in {}", rundir.display()))?;
     control.settle().await;
     tracing::info!(rundir = %rundir.display(), "ready");
-    loop {
+    while !control.is_over() {
         control.settle().await;
+        let sample_due = control.sample_due();
         let look_due = control.look_due();
         let agent_due = control.agent_due();
         let pause = control.pause();
         tokio::select! {
             Some(job) = server.next() => {
-                if answer(&mut control, job).await {
-                    tracing::info!("the switch has been shut down");
-                    return Ok(());
-                }
+                answer(&mut control, job).await;
             }
             event = control.events.next() => control.happened(event),
             word = control.agent.next() => control.hear_link(word).await,
             () = async { sleep_until(agent_due.unwrap_or_else(tokio::time::Instant::now)).await },
                 if agent_due.is_some() => control.agent_time().await,
+            Some(job) = tools.next() => answer_tool(&mut control, job).await,
+            () = sleep_until(sample_due) => control.sample().await,
             news = watch.next() => control.hear(news),
             () = async { sleep_until(look_due.unwrap_or_else(tokio::time::Instant::now)).await },
                 if look_due.is_some() =>
@@ -163,25 +173,39 @@ async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
             _ = interrupt.recv() => break,
         }
     }
-    tracing::info!("ending; the datapath goes on");
+    match control.dataplane.pid() {
+        Some(_) => tracing::info!("ending; the datapath goes on"),
+        None => tracing::info!("the switch has been shut down"),
+    }
     Ok(())
 }
 
-/// Carries out one call; true when it was the last.
-async fn answer(control: &mut Control, job: Job) -> bool {
-    let last = matches!(job.call, Call::Shutdown(_));
+/// Carries out one call.
+async fn answer(control: &mut Control, job: Job) {
     let method = job.call.name();
     let answer = control.call(job.call).await;
     if let Err(refusal) = &answer {
         tracing::debug!(method, %refusal, "refused");
     }
-    let last = last && answer.is_ok();
     // A caller that has left does not undo what it asked for.
     let _ = job.answer.send(answer);
-    if last {
+    if control.is_over() {
         let _ = job.written.await;
     }
-    last
+}
+
+/// Carries out one command of `ovs-appctl`.
+async fn answer_tool(control: &mut Control, job: unixctl::Job) {
+    let answer = control.appctl(&job.command, &job.args).await;
+    if let Err(refusal) = &answer {
+        tracing::debug!(command = job.command, %refusal, "refused");
+    }
+    let _ = job
+        .answer
+        .send(answer.map_err(|refusal| refusal.to_string()));
+    if control.is_over() {
+        let _ = job.written.await;
+    }
 }
 
 /// Says what is missing before anything fails for the lack of it.
@@ -244,6 +268,22 @@ fn hold(path: &Path, rundir: &Path) -> Result<File> {
     file.set_len(0).with_context(cannot)?;
     file.rewind().with_context(cannot)?;
     writeln!(file, "{}", std::process::id()).with_context(cannot)?;
+    Ok(file)
+}
+
+/// Has the tools of Open vSwitch find this process, and takes away the socket of one that was killed.
+fn hold_for_tools(rundir: &Path) -> Result<PidFile> {
+    let path = rundir.join(format!("{}.pid", unixctl::PROGRAM));
+    let (file, before) = PidFile::hold(&path, std::process::id())?;
+    if let Some(pid) = before {
+        let socket = socket_path(rundir, pid);
+        match std::fs::remove_file(&socket) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(%error, socket = %socket.display(), "a dead process's socket stays");
+            }
+            _ => {}
+        }
+    }
     Ok(file)
 }
 

@@ -146,6 +146,7 @@ fn answer(held: &mut Held, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<O
         Request::Workers => Reply::Workers(Vec::new()),
         Request::Drops => Reply::Drops(Vec::new()),
         Request::Fdb { .. } => Reply::Fdb(Vec::new()),
+        Request::FdbStats { .. } => Reply::FdbStats(Default::default()),
         Request::Shutdown => Reply::Done,
         _ => Reply::Refused {
             why: "the double knows nothing of it".into(),

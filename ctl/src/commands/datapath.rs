@@ -1,11 +1,11 @@
 //! The packet process from inside: ports, cached flows, workers, drops.
 
 use vswitch_rpc::datapath::{
-    CachedFlow, Datapath, DpctlDumpFlows, DpctlShow, DropRow, Drops, Latency, PmdRxq, PmdStats,
-    WorkerQueues, WorkerStats,
+    DpctlDumpFlows, DpctlShow, DropRow, Drops, Latency, PmdRxq, PmdStats, WorkerQueues, WorkerStats,
 };
+use vswitch_rpc::text;
 
-use super::Argument::Flag;
+use super::Argument::{Flag, Optional};
 use super::{Command, example, prints};
 use crate::output::Page;
 use crate::output::Tone::{Faint, Strong};
@@ -30,23 +30,41 @@ pub(super) const DPCTL_SHOW: Command = Command {
     ],
     call: |_| Ok(DpctlShow {}.into()),
     print: prints!(DpctlShow, |reply, typed, page| {
-        print_datapath(reply, typed.flag("statistics"), page);
+        page.text(&text::dpctl_show(reply, typed.flag("statistics")));
     }),
 };
 
 pub(super) const DPCTL_DUMP_FLOWS: Command = Command {
     words: &["dpctl", "dump-flows"],
     aliases: &[],
-    arguments: &[],
+    arguments: &[
+        Optional("MATCH", "Only answers for packets that this takes"),
+        Flag("names", None, "Ports by name"),
+    ],
     help: "Show the cached flows",
     long: "A cached flow is an answer the switch has worked out and gives again without looking at \
            its tables. The format is that of ovs-appctl dpctl/dump-flows.",
-    examples: &[example(
-        "vsctl dpctl dump-flows",
-        "What the caches hold, worker by worker",
-    )],
-    call: |_| Ok(DpctlDumpFlows {}.into()),
-    print: prints!(DpctlDumpFlows, |reply, _, page| print_cached(reply, page)),
+    examples: &[
+        example(
+            "vsctl dpctl dump-flows",
+            "What the caches hold, worker by worker",
+        ),
+        example(
+            "vsctl dpctl dump-flows --names tcp,tp_dst=80",
+            "What they hold of web requests",
+        ),
+    ],
+    call: |typed| {
+        Ok(DpctlDumpFlows {
+            names: typed.flag("names"),
+            filter: typed.optional("MATCH"),
+            core: None,
+        }
+        .into())
+    },
+    print: prints!(DpctlDumpFlows, |reply, _, page| {
+        page.text(&text::dpctl_dump_flows(reply, true));
+    }),
 };
 
 pub(super) const PMD_STATS: Command = Command {
@@ -97,61 +115,6 @@ pub(super) const DROPS: Command = Command {
     },
     print: prints!(Drops, |reply, _, page| print_drops(reply, page)),
 };
-
-// Scripts written for ovs-appctl read these lines, so the wording is its own.
-fn print_datapath(datapath: &Datapath, statistics: bool, page: &mut Page) {
-    page.line(format_args!("{}:", datapath.name));
-    page.line(format_args!(
-        "  lookups: hit:{} missed:{} lost:{}",
-        datapath.hit, datapath.missed, datapath.lost
-    ));
-    page.line(format_args!("  flows: {}", datapath.flows));
-    page.line(format_args!("  masks: {}", datapath.masks));
-    for port in &datapath.ports {
-        page.line(format_args!(
-            "  port {}: {} ({})",
-            port.number, port.name, port.kind
-        ));
-        if statistics {
-            page.line(format_args!(
-                "    RX packets:{} errors:{} dropped:{}",
-                port.rx_packets, port.rx_errors, port.rx_dropped
-            ));
-            page.line(format_args!(
-                "    TX packets:{} errors:{} dropped:{}",
-                port.tx_packets, port.tx_errors, port.tx_dropped
-            ));
-            page.line(format_args!(
-                "    RX bytes:{}  TX bytes:{}",
-                port.rx_bytes, port.tx_bytes
-            ));
-        }
-    }
-}
-
-fn print_cached(flows: &[CachedFlow], page: &mut Page) {
-    let mut worker = None;
-    for flow in flows {
-        if worker != Some(flow.worker) {
-            worker = Some(flow.worker);
-            page.line(match flow.core {
-                Some(core) => format!("flow-dump from pmd on cpu core: {core}"),
-                None => format!("flow-dump from worker {}:", flow.worker),
-            });
-        }
-        page.line(cached_line(flow));
-    }
-}
-
-fn cached_line(flow: &CachedFlow) -> String {
-    let used = flow
-        .used_s
-        .map_or_else(|| "never".into(), |seconds| format!("{seconds:.3}s"));
-    format!(
-        "{}, packets:{}, bytes:{}, used:{used}, actions:{}",
-        flow.flow, flow.packets, flow.bytes, flow.actions
-    )
-}
 
 fn heading(worker: u32, core: Option<u32>) -> String {
     let place = core.map_or_else(|| "not pinned".into(), |core| format!("core {core}"));
@@ -282,62 +245,7 @@ fn print_drops(rows: &[DropRow], page: &mut Page) {
 mod tests {
     use super::*;
     use crate::output::page_of;
-    use vswitch_rpc::datapath::{Port, Queue, Stage};
-
-    #[test]
-    fn ports_and_lookups_look_like_those_of_ovs_appctl() {
-        let datapath = Datapath {
-            name: "vswitch@datapath".into(),
-            hit: 30,
-            missed: 10,
-            lost: 1,
-            flows: 4,
-            masks: 2,
-            ports: vec![Port {
-                number: 1,
-                name: "sw1".into(),
-                kind: "afxdp".into(),
-                rx_packets: 40,
-                rx_bytes: 2560,
-                tx_dropped: 3,
-                ..Port::default()
-            }],
-        };
-        assert_eq!(
-            page_of(|page| print_datapath(&datapath, true, page)),
-            "\
-vswitch@datapath:
-  lookups: hit:30 missed:10 lost:1
-  flows: 4
-  masks: 2
-  port 1: sw1 (afxdp)
-    RX packets:40 errors:0 dropped:0
-    TX packets:0 errors:0 dropped:3
-    RX bytes:2560  TX bytes:0
-"
-        );
-    }
-
-    #[test]
-    fn cached_flows_look_like_those_of_ovs_appctl() {
-        let flow = |worker, used_s| CachedFlow {
-            flow: "recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no)".into(),
-            packets: 9,
-            bytes: 882,
-            used_s,
-            actions: "3,1".into(),
-            worker,
-            core: Some(worker + 1),
-        };
-        let flows = [flow(0, Some(0.5)), flow(1, None)];
-        let text = "\
-flow-dump from pmd on cpu core: 1
-recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, used:0.500s, actions:3,1
-flow-dump from pmd on cpu core: 2
-recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, used:never, actions:3,1
-";
-        assert_eq!(page_of(|page| print_cached(&flows, page)), text);
-    }
+    use vswitch_rpc::datapath::{Queue, Stage};
 
     #[test]
     fn a_workers_account_lines_up() {
@@ -378,6 +286,7 @@ recirc_id(0),in_port(1),eth_type(0x0800),ipv4(frag=no), packets:9, bytes:882, us
                 p999_us: 40.0,
                 max_us: 41.0,
             }),
+            ..WorkerStats::default()
         };
         assert_eq!(
             page_of(|page| print_workers(&[worker], page)),
@@ -414,11 +323,15 @@ worker 0, core 1
             WorkerQueues {
                 worker: 0,
                 core: Some(1),
+                numa: Some(0),
+                busy_percent: 50.0,
                 queues: vec![queue],
             },
             WorkerQueues {
                 worker: 1,
                 core: None,
+                numa: None,
+                busy_percent: 0.0,
                 queues: vec![],
             },
         ];

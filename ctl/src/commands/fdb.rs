@@ -3,10 +3,10 @@
 use super::{BRIDGE, Command, example, nothing, prints};
 use crate::args::Typed;
 use crate::output::Page;
-use crate::output::number::of_port;
 use crate::output::table::Align::{Left, Right};
 use crate::output::table::Table;
-use vswitch_rpc::bridge::{FdbCounters, FdbEntry, FdbFlush, FdbShow, FdbStats};
+use vswitch_rpc::bridge::{FdbCounters, FdbFlush, FdbShow, FdbStats};
+use vswitch_rpc::text;
 
 pub(super) const SHOW: Command = Command {
     words: &["fdb", "show"],
@@ -25,7 +25,7 @@ pub(super) const SHOW: Command = Command {
         }
         .into())
     },
-    print: prints!(FdbShow, print_entries),
+    print: prints!(FdbShow, |reply, _, page| page.text(&text::fdb_show(reply))),
 };
 
 pub(super) const FLUSH: Command = Command {
@@ -64,19 +64,14 @@ pub(super) const STATS: Command = Command {
     print: prints!(FdbStats, print_stats),
 };
 
-// Scripts written for ovs-appctl read these columns, so the widths are its own.
-fn print_entries(entries: &Vec<FdbEntry>, _: &Typed<'_>, page: &mut Page) {
-    page.line(" port  VLAN  MAC                Age");
-    for entry in entries {
-        let (port, vlan, mac, age) = (of_port(entry.of_port), entry.vlan, &entry.mac, entry.age_s);
-        page.line(format_args!("{port:>5}  {vlan:>4}  {mac}  {age:>3}"));
-    }
-}
-
 fn print_stats(stats: &FdbCounters, _: &Typed<'_>, page: &mut Page) {
     page.line(format_args!(
         "{} of {} addresses",
         stats.entries, stats.limit
+    ));
+    page.line(format_args!(
+        "{} learned so far, {} expired, {} evicted, {} moved",
+        stats.learned, stats.expired, stats.evicted, stats.moved
     ));
     let mut table = Table::new(2, &[("PORT", Left), ("ADDRESSES", Right)]);
     for share in &stats.by_port {
@@ -92,34 +87,6 @@ mod tests {
     use vswitch_rpc::bridge::FdbShare;
 
     #[test]
-    fn the_table_looks_like_that_of_ovs_appctl() {
-        let matches = clap::ArgMatches::default();
-        let entry = |of_port, vlan, mac: &str, age_s| FdbEntry {
-            of_port,
-            port: "sw".into(),
-            vlan,
-            mac: mac.into(),
-            age_s,
-        };
-        let entries = vec![
-            entry(3, 0, "50:54:00:00:00:05", 1),
-            entry(vswitch_rpc::LOCAL_PORT, 100, "50:54:00:00:00:06", 299),
-            entry(100_000, 4095, "50:54:00:00:00:07", 1000),
-        ];
-        let text = page_of(|page| print_entries(&entries, &Typed::new(&matches), page));
-        assert_eq!(
-            text,
-            "
- port  VLAN  MAC                Age
-    3     0  50:54:00:00:00:05    1
-LOCAL   100  50:54:00:00:00:06  299
-100000  4095  50:54:00:00:00:07  1000
-"
-            .trim_start_matches('\n')
-        );
-    }
-
-    #[test]
     fn fullness_is_told_by_port() {
         let matches = clap::ArgMatches::default();
         let share = |port: &str, entries| FdbShare {
@@ -130,12 +97,17 @@ LOCAL   100  50:54:00:00:00:06  299
         let stats = FdbCounters {
             entries: 4002,
             limit: 8192,
+            learned: 5000,
+            expired: 998,
+            evicted: 0,
+            moved: 1,
             by_port,
         };
         let text = page_of(|page| print_stats(&stats, &Typed::new(&matches), page));
         assert_eq!(
             text,
-            "4002 of 8192 addresses\n  PORT  ADDRESSES\n  sw1           2\n  vm10       4000\n"
+            "4002 of 8192 addresses\n\
+             5000 learned so far, 998 expired, 0 evicted, 1 moved\n  PORT  ADDRESSES\n  sw1           2\n  vm10       4000\n"
         );
     }
 }

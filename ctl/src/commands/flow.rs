@@ -1,16 +1,13 @@
 //! Flows, in the words of `ovs-ofctl`, and the trace of a packet through them.
 
-use vswitch_rpc::flow::{AddFlow, DelFlows, DumpFlows, Row, Story, Trace};
+use vswitch_rpc::flow::{AddFlow, DelFlows, DumpFlows, Row, Trace};
 use vswitch_rpc::method::Removed;
+use vswitch_rpc::text::{self, DEFAULT_PRIORITY};
 
 use super::Argument::{Flag, Optional, Required};
 use super::{BRIDGE, Command, example, nothing, prints};
 use crate::args::Typed;
 use crate::output::Page;
-use crate::output::Tone::Strong;
-
-/// What a flow has when its text names no priority; it is then left out of dumps as well.
-const DEFAULT_PRIORITY: u16 = 32768;
 
 pub(super) const ADD: Command = Command {
     words: &["add-flow"],
@@ -139,7 +136,7 @@ pub(super) const TRACE: Command = Command {
         }
         .into())
     },
-    print: prints!(Trace, print_story),
+    print: prints!(Trace, |reply, _, page| page.text(&text::trace(reply))),
 };
 
 fn print_removed(removed: &Removed, _: &Typed<'_>, page: &mut Page) {
@@ -178,18 +175,9 @@ fn flow_line(row: &Row) -> String {
     line + "actions=" + &row.actions
 }
 
-fn print_story(story: &Story, _: &Typed<'_>, page: &mut Page) {
-    for line in &story.lines {
-        page.line(line);
-    }
-    let end = format!("Datapath actions: {}", story.datapath_actions);
-    page.line(page.paint(end, Strong));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::page_of;
 
     fn row(priority: u16, matches: &str) -> Row {
         Row {
@@ -223,19 +211,5 @@ mod tests {
         for (row, tail) in cases {
             assert_eq!(flow_line(&row), format!("{head}{tail}"));
         }
-    }
-
-    #[test]
-    fn a_trace_ends_with_what_is_done() {
-        let story = Story {
-            lines: vec!["Flow: in_port=1".into(), "bridge(\"br0\")".into()],
-            datapath_actions: "2,3".into(),
-        };
-        let matches = clap::ArgMatches::default();
-        let text = page_of(|page| print_story(&story, &Typed::new(&matches), page));
-        assert_eq!(
-            text,
-            "Flow: in_port=1\nbridge(\"br0\")\nDatapath actions: 2,3\n"
-        );
     }
 }

@@ -2,6 +2,7 @@
 //! them, help, examples, which call it makes and how the reply is printed. The rows of a subject
 //! lie in its file, each beside the function that prints its reply.
 
+pub mod appctl;
 pub mod bridge;
 pub mod datapath;
 pub mod fdb;
@@ -65,6 +66,8 @@ pub enum Argument {
         /// At least one must be there.
         required: bool,
     },
+    /// Any words, options included, last: name, help.
+    Rest(&'static str, &'static str),
     /// `--name`, perhaps with a letter: name, letter, help.
     Flag(&'static str, Option<char>, &'static str),
 }
@@ -138,9 +141,12 @@ pub const COMMANDS: &[Command] = &[
     fdb::STATS,
     datapath::DPCTL_SHOW,
     datapath::DPCTL_DUMP_FLOWS,
+    appctl::DUMP_CONNTRACK,
+    appctl::FLUSH_CONNTRACK,
     datapath::PMD_STATS,
     datapath::PMD_RXQ,
     datapath::DROPS,
+    appctl::APPCTL,
 ];
 
 /// The row of a command by the words as the parser reports them, which are never aliases.
@@ -165,7 +171,13 @@ mod tests {
                 let parsed = args::parse(line).unwrap_or_else(|error| panic!("{words}: {error}"));
                 let (row, call) = parsed.expect("examples are rows");
                 assert_eq!(row.words, command.words, "{}", example.line);
-                assert_eq!(call.name(), command.words.join("-"), "{}", example.line);
+                match &call {
+                    // Two words may also stand for a command that is passed through.
+                    Call::Appctl(call) if command.words.len() == 2 => {
+                        assert_eq!(call.command, command.words.join("/"), "{}", example.line);
+                    }
+                    _ => assert_eq!(call.name(), command.words.join("-"), "{}", example.line),
+                }
                 // A call whose parameters the contract itself would refuse is no example.
                 Call::parse(call.name(), call.params()).expect(example.line);
             }
@@ -215,6 +227,7 @@ mod tests {
                     Argument::Optional(name, _) => format!("[{name}]"),
                     Argument::Options { required, .. } if required => "key=value ...".into(),
                     Argument::Options { .. } => "[key=value ...]".into(),
+                    Argument::Rest(name, _) => format!("[{name} ...]"),
                     Argument::Flag(_, Some(letter), _) if row.contains(&format!("[-{letter}]")) => {
                         continue;
                     }

@@ -3,12 +3,12 @@
 use vswitch_rpc::port::{
     AddPort, Added, Counters, DelPort, DumpPorts, ListPorts, ReadPort, SetPort,
 };
+use vswitch_rpc::text::of_port;
 
 use super::Argument::{Optional, Options};
 use super::{BRIDGE, Command, PORT, example, names, nothing, prints, settings};
 use crate::args::Typed;
 use crate::output::Page;
-use crate::output::number::of_port;
 use crate::output::table::Align::{Left, Right};
 use crate::output::table::Table;
 

@@ -3,13 +3,14 @@
 use vswitch_rpc::method::Shutdown;
 use vswitch_rpc::port::{State, VlanMode};
 use vswitch_rpc::show::{self, Bridge, Controller, DatapathState, Show, Switch};
+use vswitch_rpc::text::of_port;
 use vswitch_rpc::{mirror, port};
 
 use super::{Command, example, nothing, prints};
 use crate::args::Typed;
 use crate::output::Page;
 use crate::output::Tone::{Bad, Faint, Good, Odd, Plain, Strong};
-use crate::output::number::{of_port, span};
+use crate::output::number::span;
 use crate::output::table::Align::{Left, Right};
 use crate::output::table::{Cell, Table};
 

@@ -48,6 +48,11 @@ impl Page {
         self.text += &format!("{line}\n");
     }
 
+    /// Adds text that is made of lines.
+    pub fn text(&mut self, text: &str) {
+        self.text += text;
+    }
+
     /// The text in its tone.
     pub fn paint(&self, text: impl Display, tone: Tone) -> String {
         if !self.coloured || tone == Tone::Plain {

@@ -1,16 +1,5 @@
 //! Numbers for eyes.
 
-use vswitch_rpc::LOCAL_PORT;
-
-/// An OpenFlow port number as `ovs-ofctl` writes it.
-pub fn of_port(number: u32) -> String {
-    if number == LOCAL_PORT {
-        "LOCAL".into()
-    } else {
-        number.to_string()
-    }
-}
-
 /// A time span in its two largest units: `3d 4h`, `2m 5s`, `7s`.
 pub fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
@@ -73,11 +62,5 @@ mod tests {
         assert_eq!(percent(1, 3), "33.3 %");
         assert_eq!(per(5, 0), "-");
         assert_eq!(per(5, 2), "2.5");
-    }
-
-    #[test]
-    fn the_bridges_own_port_has_a_word() {
-        assert_eq!(of_port(LOCAL_PORT), "LOCAL");
-        assert_eq!(of_port(7), "7");
     }
 }

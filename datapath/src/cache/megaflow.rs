@@ -45,6 +45,8 @@ pub(super) struct Megaflows {
     order: Vec<u32>,
     seed: u64,
     lookups: u32,
+    /// Masks tried by all lookups that found something.
+    masks_tried: u64,
     /// Where the sweep goes on.
     hand: usize,
     /// Masks besides the exact one, and entries, that are kept at most.
@@ -63,6 +65,7 @@ impl Megaflows {
             order: Vec::new(),
             seed,
             lookups: 0,
+            masks_tried: 0,
             hand: 0,
             masks_max: MASKS_MAX,
             entries_max: ENTRIES_MAX,
@@ -101,9 +104,10 @@ impl Megaflows {
             subtables,
             order,
             seed,
+            masks_tried,
             ..
         } = self;
-        for &number in order.iter() {
+        for (&number, tried) in order.iter().zip(1..) {
             let subtable = &mut subtables[number as usize];
             let hash = key.hash_under(&subtable.mask, *seed);
             let found = subtable.table.find(hash, |&index| {
@@ -111,6 +115,7 @@ impl Megaflows {
             });
             if let Some(&index) = found {
                 subtable.hits += 1;
+                *masks_tried += tried;
                 return Some(EntryId {
                     index,
                     generation: entries[index as usize].generation,
@@ -303,6 +308,10 @@ impl Megaflows {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
+    }
+
+    pub(super) fn masks_tried(&self) -> u64 {
+        self.masks_tried
     }
 
     pub(super) fn masks_len(&self) -> usize {

@@ -132,6 +132,8 @@ pub struct CacheCounters {
     pub stale: u64,
     /// Entries removed to make room.
     pub evicted: u64,
+    /// Masks tried by lookups of the megaflow cache that found an entry.
+    pub masks_tried: u64,
 }
 
 /// A worker's flow cache.
@@ -314,7 +316,10 @@ impl Cache {
     /// What lookups found so far.
     #[must_use]
     pub fn counters(&self) -> CacheCounters {
-        self.counters
+        CacheCounters {
+            masks_tried: self.megaflows.masks_tried(),
+            ..self.counters
+        }
     }
 
     /// How full it is.

@@ -271,6 +271,7 @@ impl Control {
             Request::Groups { bridge, id } => self.groups(bridge, id)?,
             Request::Meters { bridge, id } => self.meters(bridge, id)?,
             Request::Fdb { bridge } => self.fdb(bridge)?,
+            Request::FdbStats { bridge } => self.fdb_stats(bridge)?,
             Request::FlushFdb { bridge } => {
                 self.bridge(bridge)?.fdb.flush();
                 Reply::Done

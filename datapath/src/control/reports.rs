@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use vswitch_dpapi::message::{
-    DropRow, FdbRow, FlowStats, GroupStats, MegaflowRow, MeterStats, PortCounters, PortStats,
-    Reply, StageStats, TableStats, TraceReport, WorkerStats,
+    DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, PortCounters,
+    PortStats, Reply, StageStats, TableStats, TraceReport, WorkerStats,
 };
 use vswitch_dpapi::{BridgeId, PortId};
 use vswitch_flow::rule::TABLE_MAX;
@@ -157,6 +157,18 @@ impl Control {
         Ok(Reply::Fdb(rows.collect()))
     }
 
+    pub(super) fn fdb_stats(&self, bridge: BridgeId) -> Result<Reply, Refusal> {
+        let bridge = self.bridge(bridge)?;
+        let stats = bridge.fdb.stats();
+        Ok(Reply::FdbStats(FdbStats {
+            len: bridge.fdb.len() as u64,
+            learned: stats.learned,
+            expired: stats.expired,
+            evicted: stats.evicted,
+            moved: stats.moved,
+        }))
+    }
+
     pub(super) fn megaflows(&self) -> Result<Reply, Refusal> {
         let now = self.now();
         let mut rows = Vec::new();
@@ -265,7 +277,9 @@ fn report(worker: u32, snapshot: &Snapshot) -> WorkerStats {
     let stats = &snapshot.stats;
     let microseconds = |cycles: u64| cycles as f64 * 1e6 / snapshot.cycles_per_second.max(1.0);
     let at = |quantile| microseconds(stats.residence.value_at_quantile(quantile));
-    let busy: u64 = snapshot.queues.iter().map(|(_, _, cycles)| cycles).sum();
+    // Queues are also looked at in rounds that find nothing.
+    let queued: u64 = snapshot.queues.iter().map(|(_, _, cycles)| cycles).sum();
+    let busy = stats.busy_cycles.max(queued);
     WorkerStats {
         worker,
         core: snapshot.core.map(|core| core as u32),
@@ -276,11 +290,14 @@ fn report(worker: u32, snapshot: &Snapshot) -> WorkerStats {
         idle_cycles: stats.idle_cycles,
         emc_hits: snapshot.cache.exact,
         megaflow_hits: snapshot.cache.masked,
+        masks_tried: snapshot.cache.masks_tried,
         misses: snapshot.cache.miss,
         stale: snapshot.cache.stale,
         emc_len: snapshot.cache_len.exact as u64,
         megaflow_len: snapshot.cache_len.entries as u64,
         masks: snapshot.cache_len.masks as u64,
+        megaflow_limit: crate::cache::ENTRIES_MAX as u64,
+        cycles_per_second: snapshot.cycles_per_second,
         stages: Stage::ALL
             .into_iter()
             .map(|stage| {

@@ -155,6 +155,11 @@ pub enum Request {
     SetPoll(PollMode),
     /// End the process and give everything back; [`Reply::Done`] comes before the end.
     Shutdown,
+    /// How learning went; [`Reply::FdbStats`].
+    FdbStats {
+        /// Which bridge.
+        bridge: BridgeId,
+    },
 }
 
 /// How a worker waits when no packet comes.
@@ -236,6 +241,8 @@ pub enum Reply {
     Trace(TraceReport),
     /// Something has happened.
     Event(Box<Event>),
+    /// How learning went.
+    FdbStats(FdbStats),
 }
 
 /// What a datapath holds.
@@ -328,6 +335,21 @@ pub struct FdbRow {
     pub age: u32,
 }
 
+/// What has happened to a bridge's table of addresses since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbStats {
+    /// Addresses held now.
+    pub len: u64,
+    /// Addresses learned, moves not counted.
+    pub learned: u64,
+    /// Addresses not seen for the ageing time.
+    pub expired: u64,
+    /// Addresses that made room for others.
+    pub evicted: u64,
+    /// Addresses that were seen on another port than before.
+    pub moved: u64,
+}
+
 /// A cached decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MegaflowRow {
@@ -415,6 +437,8 @@ pub struct WorkerStats {
     pub emc_hits: u64,
     /// Packets decided by the masked cache.
     pub megaflow_hits: u64,
+    /// Masks tried for those.
+    pub masks_tried: u64,
     /// Packets that were translated.
     pub misses: u64,
     /// Cached decisions found stale.
@@ -425,6 +449,10 @@ pub struct WorkerStats {
     pub megaflow_len: u64,
     /// Masks in use.
     pub masks: u64,
+    /// Most masked entries it may hold.
+    pub megaflow_limit: u64,
+    /// Cycles of the time-stamp counter in a second.
+    pub cycles_per_second: f64,
     /// The steps, in order.
     pub stages: Vec<StageStats>,
     /// Time in the switch, microseconds: 50th, 90th, 99th, 99.9th percentile, maximum.

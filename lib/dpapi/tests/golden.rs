@@ -8,8 +8,9 @@ use std::path::Path;
 
 use vswitch_dpapi::frame::encode;
 use vswitch_dpapi::message::{
-    DropRow, FdbRow, FlowStats, GroupStats, MegaflowRow, MeterStats, PollMode, PortCounters,
-    PortStats, Reply, Request, StageStats, State, TableStats, TraceReport, WorkerStats,
+    DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, PollMode,
+    PortCounters, PortStats, Reply, Request, StageStats, State, TableStats, TraceReport,
+    WorkerStats,
 };
 use vswitch_dpapi::{
     Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Event, FlowLimit, MirrorSpec,
@@ -52,7 +53,8 @@ fn covered(request: &Request, reply: &Reply) {
         | Request::Drops
         | Request::Trace { .. }
         | Request::SetPoll(_)
-        | Request::Shutdown => {}
+        | Request::Shutdown
+        | Request::FdbStats { .. } => {}
     }
     match reply {
         Reply::Hello { .. }
@@ -73,7 +75,8 @@ fn covered(request: &Request, reply: &Reply) {
         | Reply::Ports(_)
         | Reply::Workers(_)
         | Reply::Drops(_)
-        | Reply::Trace(_) => {}
+        | Reply::Trace(_)
+        | Reply::FdbStats(_) => {}
     }
 }
 
@@ -282,6 +285,7 @@ fn requests() -> Vec<Request> {
         },
         Request::SetPoll(PollMode::Busy),
         Request::Shutdown,
+        Request::FdbStats { bridge },
     ];
     requests.extend(
         attachments
@@ -436,6 +440,13 @@ fn replies() -> Vec<Reply> {
             bridge: BridgeId(1),
             rule: Box::new(rule()),
         })),
+        Reply::FdbStats(FdbStats {
+            len: 1,
+            learned: 2,
+            expired: 3,
+            evicted: 4,
+            moved: 5,
+        }),
     ]
 }
 

@@ -114,6 +114,18 @@ pub struct FdbCounters {
     pub entries: u64,
     /// `mac_table_size`.
     pub limit: u64,
+    /// Addresses learned since the table was made, moves not counted.
+    #[serde(default)]
+    pub learned: u64,
+    /// Addresses forgotten because they were not seen.
+    #[serde(default)]
+    pub expired: u64,
+    /// Addresses that made room for others.
+    #[serde(default)]
+    pub evicted: u64,
+    /// Addresses that were seen on another port than before.
+    #[serde(default)]
+    pub moved: u64,
     /// Addresses known now, by port; ports without one are left out.
     pub by_port: Vec<FdbShare>,
 }

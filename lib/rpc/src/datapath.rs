@@ -33,6 +33,8 @@ pub struct Datapath {
 pub struct Port {
     /// The number in cached flows, unique over all bridges.
     pub number: u32,
+    /// The OpenFlow number on its bridge.
+    pub of_port: u32,
     /// The port's name.
     pub name: String,
     /// The bridge it belongs to.
@@ -58,9 +60,20 @@ pub struct Port {
 }
 
 /// `dpctl-dump-flows`: the cached answers with masks, worker by worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DpctlDumpFlows {}
+pub struct DpctlDumpFlows {
+    /// Ports by name instead of number.
+    #[serde(default)]
+    pub names: bool,
+    /// Only answers that may be for packets that this match takes; `in_port` is a port's name, or its
+    /// number as `dpctl-show` tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Only what the worker on this core holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<u32>,
+}
 
 /// One cached answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +110,9 @@ pub struct WorkerStats {
     /// The core it is pinned to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub core: Option<u32>,
+    /// The memory node of that core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numa: Option<u32>,
     /// Packets received.
     pub packets: u64,
     /// Batches received.
@@ -107,6 +123,8 @@ pub struct WorkerStats {
     pub emc_hits: u64,
     /// Packets answered by the masked cache.
     pub megaflow_hits: u64,
+    /// Masks tried for those.
+    pub masks_tried: u64,
     /// Packets whose answer had to be worked out.
     pub misses: u64,
     /// Cached answers found out of date.
@@ -115,10 +133,18 @@ pub struct WorkerStats {
     pub emc_len: u64,
     /// Masked answers held now.
     pub megaflow_len: u64,
+    /// Most masked answers it may hold.
+    pub megaflow_limit: u64,
     /// Masks in use now.
     pub masks: u64,
+    /// Rounds that moved packets.
+    pub busy_rounds: u64,
+    /// Rounds that found nothing to do.
+    pub idle_rounds: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
+    /// Cycles of its clock in a second; 0 when it is not known.
+    pub cycles_per_second: f64,
     /// Cycles in rounds that found nothing to do.
     pub idle_cycles: u64,
     /// Cycles in rounds that moved packets.
@@ -171,6 +197,12 @@ pub struct WorkerQueues {
     /// The core it is pinned to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<u32>,
+    /// The memory node of that core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa: Option<u32>,
+    /// The share of its time since it started in which it moved packets, 0 to 100.
+    #[serde(default)]
+    pub busy_percent: f64,
     /// Sorted by port and queue.
     pub queues: Vec<Queue>,
 }
@@ -182,8 +214,8 @@ pub struct Queue {
     pub port: String,
     /// From 0.
     pub queue: u32,
-    /// The share of the worker's time that this queue's packets took, 0 to 100; absent when it is
-    /// not measured.
+    /// The share of the worker's time since it started that this queue's packets took, 0 to 100;
+    /// absent when it is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_percent: Option<f64>,
 }

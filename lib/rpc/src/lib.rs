@@ -1,14 +1,15 @@
 //! What `vsctl` and `vswitchd` say to each other: JSON-RPC 2.0, one object per line, over the unix
 //! stream socket `RUNDIR/vswitchd.sock`.
 //!
-//! It holds the words only. Sockets, waiting and threads belong to the two programs; how a reply
-//! looks on a terminal belongs to `vsctl`.
+//! It holds the words only. Sockets, waiting and threads belong to the two programs. How a reply
+//! looks on a terminal belongs to `vsctl`, except for the looks that Open vSwitch has given it:
+//! both programs print those, so they are made in [`text`].
 //!
 //! Law:
 //! - A method is one row in [`method`]: its name, the type of its parameters and of its reply. Both
 //!   programs compile against that row, so a changed type breaks the build and not a user.
 //! - A reply is structured. Text appears only where the text *is* the answer: a flow, its actions,
-//!   the lines of a trace.
+//!   the lines of a trace, what `ovs-appctl` would print.
 //! - Unknown parameters are refused, so that a misspelt one never counts as absent.
 //! - A refusal is one sentence for a person, see [`error::Refusal`].
 //!
@@ -31,6 +32,7 @@ pub mod method;
 pub mod mirror;
 pub mod port;
 pub mod show;
+pub mod text;
 
 pub use envelope::{Request, Response};
 pub use error::{Code, Refusal};

@@ -41,6 +41,17 @@ pub struct Removed {
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {}
 
+/// `appctl`: a command as `ovs-appctl` gives it, answered with the lines that it prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appctl {
+    /// `fdb/show`.
+    pub command: String,
+    /// What follows the command.
+    #[serde(default)]
+    pub args: Vec<String>,
+}
+
 macro_rules! methods {
     ($($variant:ident($params:ty) = $name:literal -> $reply:ty;)*) => {
         /// A call that has been read: which method, with which parameters.
@@ -143,6 +154,8 @@ methods! {
     PmdStats(datapath::PmdStats) = "pmd-stats" -> Vec<datapath::WorkerStats>;
     PmdRxq(datapath::PmdRxq) = "pmd-rxq" -> Vec<datapath::WorkerQueues>;
     Drops(datapath::Drops) = "drops" -> Vec<datapath::DropRow>;
+
+    Appctl(Appctl) = "appctl" -> Vec<String>;
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use vswitch_dpapi::message::{FdbRow, Reply, Request};
+use vswitch_dpapi::message::{FdbRow, FdbStats as LearningStats, Reply, Request};
 use vswitch_dpapi::{BridgeId, Change};
 use vswitch_flow::{FlowCommand, FlowMod, FlowRule};
 use vswitch_rpc::bridge::{
@@ -92,6 +92,14 @@ impl Control {
         Ok(key::show(bridge::KEYS, &bridge.settings))
     }
 
+    async fn learning(&mut self, bridge: &str) -> Result<LearningStats, Refusal> {
+        let bridge = BridgeId(self.belief.switch.bridge(bridge)?.id);
+        match self.dataplane.ask(&Request::FdbStats { bridge }).await? {
+            Reply::FdbStats(stats) => Ok(stats),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
     async fn fdb(&mut self, bridge: &str) -> Result<Vec<FdbRow>, Refusal> {
         let bridge = BridgeId(self.belief.switch.bridge(bridge)?.id);
         match self.dataplane.ask(&Request::Fdb { bridge }).await? {
@@ -129,6 +137,7 @@ impl Control {
     }
 
     pub(super) async fn fdb_stats(&mut self, call: &FdbStats) -> Result<FdbCounters, Refusal> {
+        let learning = self.learning(&call.bridge).await?;
         let rows = self.fdb(&call.bridge).await?;
         let mut by_port = BTreeMap::new();
         for row in &rows {
@@ -136,6 +145,10 @@ impl Control {
         }
         Ok(FdbCounters {
             entries: rows.len() as u64,
+            learned: learning.learned,
+            expired: learning.expired,
+            evicted: learning.evicted,
+            moved: learning.moved,
             limit: u64::from(
                 self.belief
                     .switch

@@ -1,5 +1,6 @@
-//! The calls of `vsctl`, one function each.
+//! The calls of `vsctl`, one function each, and those of `ovs-appctl`, which are made of the same.
 
+pub mod appctl;
 mod bridge;
 mod datapath;
 mod flow;
@@ -24,6 +25,7 @@ impl Control {
             Call::Show(_) => reply(self.show().await),
             Call::Shutdown(_) => {
                 let ended = self.shutdown().await;
+                self.last_call = ended.is_ok();
                 reply(ended.map(|()| Done {}).map_err(Refusal::from))
             }
             Call::AddBr(call) => reply(self.add_br(call).await),
@@ -47,10 +49,11 @@ impl Control {
             Call::DumpFlows(call) => reply(self.dump_flows(call).await),
             Call::Trace(call) => reply(self.trace(call).await),
             Call::DpctlShow(_) => reply(self.dpctl_show().await),
-            Call::DpctlDumpFlows(_) => reply(self.dpctl_dump_flows().await),
+            Call::DpctlDumpFlows(call) => reply(self.dpctl_dump_flows(call).await),
             Call::PmdStats(_) => reply(self.pmd_stats().await),
             Call::PmdRxq(_) => reply(self.pmd_rxq().await),
             Call::Drops(call) => reply(self.drops(call).await),
+            Call::Appctl(call) => reply(self.appctl_lines(&call).await),
         }
     }
 }

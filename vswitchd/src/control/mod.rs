@@ -20,9 +20,11 @@ use vswitch_rpc::{Code, Refusal};
 
 pub use change::ChangeError;
 
+use crate::command::appctl::{Cleared, Sampled};
 use crate::dataplane::{Dataplane, DataplaneError, Events};
 use crate::host::Device;
 use crate::host::netlink::Link;
+use crate::log::Log;
 use crate::model::Port;
 use crate::openflow::Agent;
 use crate::openflow::tables::Tables;
@@ -60,6 +62,14 @@ pub struct Control {
     failures: u32,
     /// Devices of which there is news.
     news: look::Pending,
+    /// What is said, how loudly, and where.
+    pub(crate) log: Log,
+    /// What samples of the datapath's counters have shown.
+    pub(crate) sampled: Sampled,
+    /// Workers whose counters were cleared.
+    pub(crate) cleared: Cleared,
+    /// The call that ends this process has been carried out.
+    pub(crate) last_call: bool,
 }
 
 impl From<StoreError> for Refusal {
@@ -70,7 +80,7 @@ impl From<StoreError> for Refusal {
 
 impl Control {
     /// Nothing is done yet; [`Control::recover`] brings datapath and devices to what should be.
-    pub fn new(store: Store, belief: Belief, dataplane: Dataplane, agent: Agent) -> Self {
+    pub fn new(store: Store, belief: Belief, dataplane: Dataplane, agent: Agent, log: Log) -> Self {
         Self {
             belief,
             store,
@@ -86,7 +96,16 @@ impl Control {
             port_since: BTreeMap::new(),
             failures: 0,
             news: look::Pending::default(),
+            log,
+            sampled: Sampled::default(),
+            cleared: Cleared::default(),
+            last_call: false,
         }
+    }
+
+    /// Whether a call has asked this process to end.
+    pub fn is_over(&self) -> bool {
+        self.last_call
     }
 
     /// What the datapath is to be told if `belief` should be.

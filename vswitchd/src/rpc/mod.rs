@@ -7,23 +7,20 @@
 //! Law: a client can make us hold [`CONNECTIONS_MAX`] connections and a message each, no more. One
 //! that does not speak for [`IDLE`], or does not take its answer for as long, is cut off. Nothing a
 //! client sends ends anything but its own connection.
-//!
-//! Only root may connect: the socket has mode 0600.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use vswitch_rpc::frame::{Decoder, encode};
 use vswitch_rpc::{Call, Code, Refusal, Request, Response};
+
+use crate::listen::Listener;
 
 /// Connections at a time; more wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -48,67 +45,31 @@ pub struct Job {
 /// The listening socket; its name goes with it.
 #[derive(Debug)]
 pub struct Server {
-    path: PathBuf,
     jobs: mpsc::Receiver<Job>,
-    accepting: tokio::task::JoinHandle<()>,
+    _listener: Listener,
 }
 
 impl Server {
-    /// Listens on `path`. A socket that a dead process left behind is replaced, so the caller holds
-    /// whatever makes it the only one.
+    /// Listens on `path`, see [`Listener::start`].
     pub fn start(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
         let (sender, jobs) = mpsc::channel(WAITING);
+        let serve = move |stream| {
+            let jobs = sender.clone();
+            async move {
+                if let Err(error) = converse(stream, &jobs).await {
+                    tracing::debug!(%error, "a client was cut off");
+                }
+            }
+        };
         Ok(Self {
-            path: path.into(),
             jobs,
-            accepting: tokio::spawn(accept(listener, sender)),
+            _listener: Listener::start(path, CONNECTIONS_MAX, serve)?,
         })
     }
 
     /// The next call.
     pub async fn next(&mut self) -> Option<Job> {
         self.jobs.recv().await
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.accepting.abort();
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(%error, "the socket's name could not be removed");
-        }
-    }
-}
-
-async fn accept(listener: UnixListener, jobs: mpsc::Sender<Job>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let place = Arc::clone(&places)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let jobs = jobs.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &jobs).await {
-                        tracing::debug!(%error, "a client was cut off");
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, as a rule: there is nothing to do but to try again later.
-                tracing::warn!(%error, "a client could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
     }
 }
 
@@ -182,6 +143,9 @@ async fn write(stream: &mut UnixStream, response: &Response) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
     use super::*;
 
     /// A server whose calls are answered with their own name.
