@@ -2,7 +2,7 @@
 //!
 //! A [`Message`] is the same value in all versions. What only one version can say is empty in the
 //! others; what a version cannot say at all is refused when it is written ([`EncodeError::NotIn`]).
-//! Two tables say it all: [`decode_body`] from numbers to values, [`Message::kind`] back.
+//! Two tables say it all: `decode_body` from numbers to values, `Message::kind` back.
 //!
 //! Spec: OpenFlow 1.0.1 §5.1, 1.3.5 §7.1, 1.4.1 §7.1; Open vSwitch's
 //! `include/openvswitch/ofp-msgs.h` for experimenters' messages.

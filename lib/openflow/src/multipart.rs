@@ -595,9 +595,8 @@ impl Joined for Reply {
 /// Puts parts together, each list by its xid.
 #[derive(Debug)]
 pub struct Assembler<T> {
-    lists: HashMap<u32, T>,
-    /// Bytes of the messages that the lists came in.
-    size: usize,
+    /// What came of each list, and the bytes of the messages it came in.
+    lists: HashMap<u32, (T, usize)>,
     size_max: usize,
 }
 
@@ -607,7 +606,6 @@ impl<T: Joined> Assembler<T> {
     pub fn new(size_max: usize) -> Self {
         Self {
             lists: HashMap::new(),
-            size: 0,
             size_max,
         }
     }
@@ -624,25 +622,22 @@ impl<T: Joined> Assembler<T> {
         part: T,
         size: usize,
     ) -> Result<Option<T>, OfError> {
-        let whole = match self.lists.remove(&xid) {
-            None => part,
-            Some(mut all) => {
+        let (whole, size) = match self.lists.remove(&xid) {
+            None => (part, size),
+            Some((mut all, before)) => {
                 all.join(part)?;
-                all
+                (all, before + size)
             }
         };
         if !more {
-            if self.lists.is_empty() {
-                self.size = 0;
-            }
             return Ok(Some(whole));
         }
-        self.size += size;
-        if self.size > self.size_max {
+        let others: usize = self.lists.values().map(|(_, size)| size).sum();
+        if others + size > self.size_max {
             let code = ErrorCode::BrcMultipartBufferOverflow;
             return Err(code.about("the parts of a list"));
         }
-        self.lists.insert(xid, whole);
+        self.lists.insert(xid, (whole, size));
         Ok(None)
     }
 }

@@ -3,10 +3,10 @@
 //! The field table of `vswitch-flow` says which code a field has; this module says what a code's
 //! bytes are. A field may have several codes: its standard one, Nicira's, and numbers that later
 //! versions gave it. All are understood in every version, as Open vSwitch does; which one is written
-//! is [`Wire::preferred`]'s choice. Two codes have a form of their own: `NXM_OF_IN_PORT` has 16
+//! is `Wire::preferred`'s choice. Two codes have a form of their own: `NXM_OF_IN_PORT` has 16
 //! bits, and `NXM_OF_IP_TOS` holds the DSCP bits in place.
 //!
-//! Not for what a match means: [`matches`] and [`match10`] put fields together.
+//! Not for what a match means: [`mod@matches`] and [`match10`] put fields together.
 //!
 //! Cost: a code is found in a table indexed by class and number.
 //!

@@ -259,10 +259,14 @@ fn parts_that_do_not_belong_together_are_refused() {
     assert_eq!(other.unwrap_err().code, ErrorCode::BrcBadLen);
     // Each list by its xid; together they may not be too much.
     assert_eq!(assembler.add(2, true, tables.clone(), size), Ok(None));
-    let much = assembler.add(3, true, tables.clone(), size).unwrap_err();
+    assert_eq!(assembler.add(3, true, tables.clone(), size), Ok(None));
+    let much = assembler.add(4, true, tables.clone(), size).unwrap_err();
     assert_eq!(much.code, ErrorCode::BrcMultipartBufferOverflow);
     let whole = assembler.add(2, false, tables.clone(), size);
-    assert_eq!(whole, Ok(Some(tables)));
+    assert_eq!(whole, Ok(Some(tables.clone())));
+    // What was handed out and what was refused takes no room any more.
+    assert_eq!(assembler.add(5, true, tables.clone(), size), Ok(None));
+    assert!(assembler.add(6, true, tables, size).is_err());
 }
 
 #[test]
