@@ -53,6 +53,7 @@ reasons! {
     NoBucket "no_bucket" "The flow sends the packet by a group or bundle that has no member alive.";
     MeterDrop "meter" "The packet exceeds the rate of a meter.";
     NoController "no_controller" "The flow sends the packet to the controller, and there is none.";
+    ControllerBusy "controller_busy" "The flow sends the packet to the controller, which has more of them than it takes.";
     VlanNotAllowed "vlan_not_allowed" "The port the packet came in by is not a member of its VLAN.";
     ReservedMac "reserved_mac" "The destination is a link-local protocol address, which a switch does not forward.";
     FdbSamePort "fdb_same_port" "The destination's address was learned on the port the packet came in by.";

@@ -2,8 +2,9 @@
 //!
 //! Law: after every round of every worker,
 //!
-//! * packets received + answers made + copies + pieces = sent + refused by ports + dropped by
-//!   reason + held (waiting for a round or for another worker), and
+//! * packets received + answers made + copies + pieces = sent + refused by ports + told to
+//!   controllers + dropped by reason + held (waiting for a round, for another worker or for a flow
+//!   to be added), and
 //! * every frame is free or in a packet that is held.
 //!
 //! [`Sim::run`] checks both, so every test that uses it proves conservation as it goes.
@@ -16,13 +17,14 @@ use vswitch_datapath::buffer::{FramePool, SharedFrames};
 use vswitch_datapath::control::{ChangeError, Ledger, removal};
 use vswitch_datapath::counters::{DropReason, Drops};
 use vswitch_datapath::offload::Capabilities;
-use vswitch_datapath::pipeline::{Gone, Tables};
+use vswitch_datapath::pipeline::{Frozen, Gone, Tables};
 use vswitch_datapath::port::memory::{MemoryQueue, MemoryWire, WirePacket};
 use vswitch_datapath::port::{PortCounters, PortIndex};
 use vswitch_datapath::tick::Tick;
-use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
+use vswitch_datapath::worker::{Inbox, PacketOut, QueueId, Resumed, Route, Upcalls, Worker};
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Change, Desired, Event, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
+    BridgeId, BridgeSpec, Change, Desired, Event, PacketIn, PortConfig, PortId, PortKind, PortSpec,
+    VlanSpec,
 };
 use vswitch_flow::action::Reason;
 use vswitch_flow::{Action, FlowRule, Match, OfPort};
@@ -107,7 +109,9 @@ pub struct Sim {
     frames: Arc<SharedFrames>,
     frames_at_start: (usize, usize),
     ledger: Ledger,
+    upcalls: Arc<Upcalls>,
     events: Vec<Event>,
+    paused: Vec<Arc<Frozen>>,
     desired: Desired,
     wires: BTreeMap<u32, MemoryWire>,
     /// Slot numbers by port, for readiness.
@@ -142,6 +146,8 @@ impl Sim {
         let mut ledger = Ledger::new(7).expect("nothing is sound");
         let gone = ledger.set_desired(&desired, Tick(0));
         assert!(gone.expect("the desired state is sound").is_empty());
+        let upcalls = Arc::<Upcalls>::default();
+        upcalls.set_listened(true);
         let inboxes: Vec<_> = (0..workers).map(|_| Inbox::new(None)).collect();
         let frames_at_start = frames.free_len();
         let mut sim = Self {
@@ -155,12 +161,15 @@ impl Sim {
                         Arc::clone(&inboxes[id]),
                         inboxes.clone(),
                     )
+                    .with_upcalls(Arc::clone(&upcalls))
                 })
                 .collect(),
             frames,
             frames_at_start,
             ledger,
+            upcalls,
             events: Vec::new(),
+            paused: Vec::new(),
             wires: BTreeMap::new(),
             slots: BTreeMap::new(),
             #[expect(
@@ -273,6 +282,81 @@ impl Sim {
         self.events.extend(told);
     }
 
+    /// Has nobody listen to packets for controllers.
+    pub fn be_deaf(&mut self) {
+        self.upcalls.set_listened(false);
+    }
+
+    /// Does what packets ask of control; answers whether there was something to do.
+    fn look(&mut self) -> bool {
+        self.upcalls.look();
+        let mut gone = Vec::new();
+        let mut tickets = vec![0; self.workers.len()];
+        while let Some(wish) = self.upcalls.pop() {
+            tickets[wish.worker as usize] = wish.ticket;
+            let told = self.ledger.grant(&wish.effect, self.tick, &mut gone);
+            self.events.extend(told);
+        }
+        let mut moved = tickets.iter().any(|ticket| *ticket > 0);
+        if moved {
+            self.publish(gone);
+        }
+        let now = self.now();
+        for (worker, ticket) in self.workers.iter_mut().zip(tickets) {
+            worker.release(ticket, now, self.tick);
+        }
+        for bridge in self.ledger.tables().bridges() {
+            while let Some(waiting) = bridge.punts().pop() {
+                moved = true;
+                let mut packet = waiting.packet;
+                let told = (packet.bridge, packet.table, packet.reason, packet.in_port);
+                self.punted.push((told, packet.packet.clone()));
+                if let Some(frozen) = waiting.paused {
+                    packet.continuation = Some(vec![self.paused.len() as u8]);
+                    self.paused.push(frozen);
+                }
+                self.events.push(Event::PacketIn(Box::new(packet)));
+            }
+        }
+        moved
+    }
+
+    /// Does a controller's actions to its packet, on the first worker.
+    pub fn packet_out(
+        &mut self,
+        bridge: u32,
+        in_port: OfPort,
+        packet: Vec<u8>,
+        actions: Vec<Action>,
+    ) {
+        let job = PacketOut {
+            bridge: BridgeId(bridge),
+            in_port,
+            packet,
+            actions,
+        };
+        let now = self.now();
+        self.workers[0].packet_out(&job, now, self.tick);
+        self.run();
+    }
+
+    /// Lets a packet go on that an event told of.
+    pub fn resume(&mut self, event: &PacketIn) {
+        let at = event.continuation.as_ref().expect("the packet waits")[0];
+        let job = Resumed {
+            frozen: Arc::clone(&self.paused[usize::from(at)]),
+            packet: event.packet.clone(),
+            fields: event.fields.clone(),
+        };
+        let now = self.now();
+        self.workers[0].resume(&job, now, self.tick);
+        self.run();
+    }
+
+    fn now(&self) -> Instant {
+        self.origin + Duration::from_millis(self.tick.0)
+    }
+
     /// What has happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -346,11 +430,12 @@ impl Sim {
         while idle < IDLE_ROUNDS {
             let mut moved = 0;
             for number in 0..self.workers.len() {
-                let now = self.origin + Duration::from_millis(self.tick.0);
+                let now = self.now();
                 moved += self.workers[number].round(now, self.tick);
                 self.check();
-                self.take_punted(number);
             }
+            moved += usize::from(self.look());
+            self.check();
             idle = if moved == 0 { idle + 1 } else { 0 };
         }
     }
@@ -360,26 +445,13 @@ impl Sim {
         for (worker, slot) in self.slots.values() {
             self.workers[*worker].mark_ready(*slot);
         }
-        let now = self.origin + Duration::from_millis(self.tick.0);
+        let now = self.now();
         let mut idle = 0;
         while idle < IDLE_ROUNDS {
             let moved = self.workers[number].round(now, self.tick);
             self.check();
-            self.take_punted(number);
             idle = if moved == 0 { idle + 1 } else { 0 };
         }
-    }
-
-    /// Takes what a worker has for controllers, as control does.
-    fn take_punted(&mut self, number: usize) {
-        let worker = &mut self.workers[number];
-        let punted = worker.take_punted();
-        for punted in &punted {
-            let what = &punted.what;
-            let told = (what.bridge, what.table, what.to.reason, what.in_port);
-            self.punted.push((told, punted.packet.to_vec()));
-        }
-        worker.free_punted(punted);
     }
 
     /// What controllers were told since the last call: bridge, table, why, the packet's port, and
@@ -441,7 +513,7 @@ impl Sim {
         for worker in &self.workers {
             let stats = worker.stats();
             came += stats.rx_packets + stats.answers + stats.copies + stats.split;
-            went += stats.drops.total() + stats.punted;
+            went += stats.drops.total() + stats.punted + worker.parked_len() as u64;
             handed += stats.handed_over;
             taken += stats.taken_over;
             for id in worker.queue_ids() {

@@ -5,10 +5,16 @@
 //! * `offloads` — packets that ports cannot take as they are
 //! * `workers` — several workers, ports that fail, frames that run out
 //! * `cache` — what caches must not change
+//! * `lives` — flows that come, count and go: timeouts, learning, removal
+//! * `groups` — groups and meters
+//! * `controllers` — packets to and from controllers
 #![forbid(unsafe_code)]
 
 mod bridges;
 mod cache;
+mod controllers;
+mod groups;
+mod lives;
 mod offloads;
 mod switching;
 mod workers;

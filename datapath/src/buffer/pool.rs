@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use vswitch_sys::memory::{Class, Frame, Region};
 
-use super::packet::{Packet, Segment, Tail};
+use super::packet::{HEADROOM, Packet, Segment, Tail};
+use crate::offload::Offload;
+use crate::port::PortIndex;
 
 /// Frames that move between a worker's own store and the shared queue at a time.
 const BLOCK_LEN: usize = 64;
@@ -107,6 +109,39 @@ impl FramePool {
             Some(frame) => Some(frame),
             None => refill(&mut self.chunks, &self.shared.chunks),
         }
+    }
+
+    /// A packet of these bytes, as if it had come in by a port; `None` when frames are used up or
+    /// the bytes are more than a packet can have.
+    pub fn packet(&mut self, bytes: &[u8], in_port: PortIndex) -> Option<Packet> {
+        let mut head = self.chunk()?;
+        let room = head.size() - HEADROOM;
+        let (front, rest) = bytes.split_at(bytes.len().min(room));
+        head.bytes_mut()[HEADROOM..HEADROOM + front.len()].copy_from_slice(front);
+        let range = HEADROOM..HEADROOM + front.len();
+        let mut packet = Packet::new(head, range, in_port, Offload::default());
+        if rest.is_empty() {
+            return Some(packet);
+        }
+        let frame = self.large().map(|mut frame| {
+            let taken = frame.bytes_mut().get_mut(..rest.len());
+            (
+                taken.map(|place| place.copy_from_slice(rest)).is_some(),
+                frame,
+            )
+        });
+        match frame {
+            Some((true, frame)) => {
+                match packet.push_tail(Segment::new(frame, 0..rest.len()), self) {
+                    Ok(()) => return Some(packet),
+                    Err(segment) => self.free(segment.into_frame()),
+                }
+            }
+            Some((false, frame)) => self.free(frame),
+            None => {}
+        }
+        self.drop_packet(packet);
+        None
     }
 
     /// A free large frame, or `None` when all are in use.

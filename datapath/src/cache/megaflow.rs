@@ -4,14 +4,11 @@
 //! one is replaced by the exact mask, so a lookup tries at most one table more than that. At
 //! [`ENTRIES_MAX`] entries the one that was idle longest among a few neighbours goes.
 
-use std::sync::Arc;
-
 use hashbrown::HashTable;
 use vswitch_flow::{FlowMask, SparseKey, SparseMask};
 use vswitch_sys::memory::prefetch;
 
 use super::{Decision, Entry, EntryId};
-use crate::pipeline::Effect;
 use crate::tick::Tick;
 
 /// Most masks besides the exact one: what a lookup costs at worst under attack.
@@ -52,8 +49,9 @@ pub(super) struct Megaflows {
     /// Masks besides the exact one, and entries, that are kept at most.
     masks_max: usize,
     entries_max: usize,
-    /// What credited packets did to flows.
-    pub(super) effects: Vec<Arc<Effect>>,
+    /// Entries with traffic that their rules have not been told of. After an insertion there is room
+    /// for a note of each entry, so that a hit allocates nothing.
+    dirty: Vec<u32>,
 }
 
 impl Megaflows {
@@ -69,7 +67,7 @@ impl Megaflows {
             hand: 0,
             masks_max: MASKS_MAX,
             entries_max: ENTRIES_MAX,
-            effects: Vec::new(),
+            dirty: Vec::new(),
         }
     }
 
@@ -154,6 +152,10 @@ impl Megaflows {
         now: Tick,
     ) -> (EntryId, bool) {
         let evicted = self.len() >= self.entries_max && self.evict();
+        // Entries that go are told of at once, but stay noted: now and then all are.
+        if self.dirty.len() > self.entries.len() {
+            self.credit_rules();
+        }
         let number = self.subtable(mask);
         let mut entry = Entry {
             epoch,
@@ -178,6 +180,7 @@ impl Megaflows {
                 (self.entries.len() - 1) as u32
             }
         };
+        self.dirty.reserve(self.entries.len());
         let Self {
             entries,
             subtables,
@@ -230,7 +233,7 @@ impl Megaflows {
         let Some(entry) = self.entries.get_mut(index as usize) else {
             return;
         };
-        credit(entry, &mut self.effects);
+        credit(entry);
         if entry.decision.take().is_none() {
             return;
         }
@@ -275,8 +278,10 @@ impl Megaflows {
     }
 
     pub(super) fn credit_rules(&mut self) {
-        for entry in &mut self.entries {
-            credit(entry, &mut self.effects);
+        for index in self.dirty.drain(..) {
+            if let Some(entry) = self.entries.get_mut(index as usize) {
+                credit(entry);
+            }
         }
     }
 
@@ -292,10 +297,11 @@ impl Megaflows {
         (entry.generation == id.generation).then_some(entry)
     }
 
+    /// The entry, and where it is noted that it has traffic.
     #[inline]
-    pub(super) fn entry_mut(&mut self, id: EntryId) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, id: EntryId) -> Option<(&mut Entry, &mut Vec<u32>)> {
         let entry = self.entries.get_mut(id.index as usize)?;
-        (entry.generation == id.generation).then_some(entry)
+        (entry.generation == id.generation).then_some((entry, &mut self.dirty))
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (&SparseMask, &SparseKey, &Entry)> {
@@ -320,7 +326,7 @@ impl Megaflows {
 }
 
 /// Tells an entry's rules of traffic that they have not been told of.
-fn credit(entry: &mut Entry, effects: &mut Vec<Arc<Effect>>) {
+fn credit(entry: &mut Entry) {
     let packets = entry.packets - entry.credited.0;
     let bytes = entry.bytes - entry.credited.1;
     if packets == 0 {
@@ -328,7 +334,7 @@ fn credit(entry: &mut Entry, effects: &mut Vec<Arc<Effect>>) {
     }
     entry.credited = (entry.packets, entry.bytes);
     if let Some(decision) = &entry.decision {
-        decision.credit(packets, bytes, entry.used, effects);
+        decision.credit(packets, bytes, entry.used);
     }
 }
 
@@ -347,7 +353,7 @@ mod tests {
             rules: Box::default(),
             lookups: Box::default(),
             groups: Box::default(),
-            effects: Box::default(),
+            renews: Box::default(),
         }
     }
 

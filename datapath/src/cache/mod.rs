@@ -28,7 +28,7 @@ use vswitch_sys::memory::prefetch;
 use crate::buffer::BATCH_LEN;
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry};
-use crate::pipeline::{DpAction, Effect, GroupEntry, Lookup, Pick, Rule, Translation};
+use crate::pipeline::{DpAction, GroupEntry, Lookup, Pick, Rule, Translation};
 use crate::tick::Tick;
 
 pub use megaflow::{ENTRIES_MAX, MASKS_MAX};
@@ -53,14 +53,13 @@ pub struct Decision {
     pub lookups: Box<[Lookup]>,
     /// Groups that are credited with it.
     pub groups: Box<[(Arc<GroupEntry>, Pick)]>,
-    /// What it does to flows.
-    pub effects: Box<[Arc<Effect>]>,
+    /// Learned flows that the traffic keeps young.
+    pub renews: Box<[Arc<Rule>]>,
 }
 
 impl Decision {
-    /// Tells all who count traffic of packets that were decided, the last of them at `now`. What
-    /// these do to flows is appended to `effects`.
-    pub fn credit(&self, packets: u64, bytes: u64, now: Tick, effects: &mut Vec<Arc<Effect>>) {
+    /// Tells all who count traffic of packets that were decided, the last of them at `now`.
+    pub fn credit(&self, packets: u64, bytes: u64, now: Tick) {
         for rule in &self.rules {
             rule.stats().add(packets, bytes, now);
         }
@@ -70,7 +69,9 @@ impl Decision {
         for (group, pick) in &self.groups {
             group.credit(*pick, packets, bytes);
         }
-        effects.extend(self.effects.iter().cloned());
+        for rule in &self.renews {
+            rule.renew(now);
+        }
     }
 }
 
@@ -84,7 +85,7 @@ impl From<Translation> for Decision {
             rules: translation.rules.into(),
             lookups: translation.lookups.into(),
             groups: translation.groups.into(),
-            effects: translation.effects.into(),
+            renews: Box::default(),
         }
     }
 }
@@ -275,8 +276,11 @@ impl Cache {
     /// packet; `None` when the entry has been removed since.
     #[inline]
     pub fn credit(&mut self, id: EntryId, bytes: u64, now: Tick) -> Option<&Decision> {
-        let entry = self.megaflows.entry_mut(id)?;
+        let (entry, dirty) = self.megaflows.entry_mut(id)?;
         let decision = entry.decision.as_ref()?;
+        if entry.packets == entry.credited.0 {
+            dirty.push(id.index);
+        }
         entry.packets += 1;
         entry.bytes += bytes;
         entry.used = now;
@@ -286,14 +290,10 @@ impl Cache {
         Some(decision)
     }
 
-    /// Tells all rules of the traffic that they have not been told of.
+    /// Tells all rules of the traffic that they have not been told of. Only entries that had some
+    /// are looked at.
     pub fn credit_rules(&mut self) {
         self.megaflows.credit_rules();
-    }
-
-    /// What packets of cached decisions did to flows, since this was asked last.
-    pub fn take_effects(&mut self) -> std::vec::Drain<'_, Arc<Effect>> {
-        self.megaflows.effects.drain(..)
     }
 
     /// Looks at the next `len` slots and removes entries idle for longer than `idle_ms` or made

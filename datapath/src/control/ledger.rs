@@ -18,7 +18,7 @@ use std::sync::Arc;
 use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Desired, Event, Removal};
 use vswitch_flow::{FlowFlags, FlowMod, FlowRule, Group, Meter};
 
-use crate::pipeline::{self, Evictions, Gone, Log, Rule, Tables};
+use crate::pipeline::{self, Effect, Evictions, Gone, Log, Rule, Tables};
 use crate::tick::Tick;
 
 /// A flow with a timeout, and when it is to be looked at.
@@ -201,6 +201,36 @@ impl Ledger {
                 Learned::Changed
             }
             Err(_) => Learned::Refused,
+        }
+    }
+
+    /// Does what a packet does to flows, and answers what listeners are told of it. The flows that
+    /// went for it are added to `gone`.
+    pub fn grant(&mut self, effect: &Effect, now: Tick, gone: &mut Vec<Gone>) -> Option<Event> {
+        match effect {
+            Effect::Learn {
+                bridge,
+                change,
+                limit,
+            } => {
+                let learned = self.learn(*bridge, change, *limit, now, gone);
+                (learned == Learned::Changed).then(|| Event::Learned {
+                    bridge: *bridge,
+                    change: Box::new(change.clone()),
+                })
+            }
+            Effect::FinTimeout {
+                bridge,
+                rule,
+                idle,
+                hard,
+            } => {
+                let changed = self.shorten(*bridge, rule, *idle, *hard);
+                changed.then(|| Event::Timeouts {
+                    bridge: *bridge,
+                    rule: Box::new(rule.to_flow()),
+                })
+            }
         }
     }
 

@@ -18,6 +18,7 @@
 
 mod attach;
 mod changes;
+mod controllers;
 mod ledger;
 mod listener;
 mod reports;
@@ -37,8 +38,11 @@ use crate::buffer::SharedFrames;
 use crate::pipeline::{self, Bridge, Rule, Tables};
 use crate::port::PortIndex;
 use crate::tick::Tick;
-use crate::worker::{Command, Inbox, QueueId, Route, WaitPolicy, Worker, WorkerHandle};
+use crate::worker::{
+    Command, Inbox, PacketOut, QueueId, Route, Upcalls, WaitPolicy, Worker, WorkerHandle,
+};
 
+use controllers::Paused;
 use listener::Listener;
 
 pub use ledger::{ChangeError, Learned, Ledger, removal};
@@ -102,6 +106,8 @@ pub struct Control {
     /// Connections that are told of events, and what they are to be told next.
     listeners: usize,
     events: Vec<Event>,
+    upcalls: Arc<Upcalls>,
+    paused: Paused,
 }
 
 /// Why a request was refused: a sentence for the person who asked.
@@ -115,9 +121,9 @@ pub enum Refusal {
         /// The asker's.
         theirs: u32,
     },
-    /// A request that this version does not know what to do with.
-    #[error("the datapath does not offer that")]
-    Unknown,
+    /// A packet that does not wait any more.
+    #[error("no packet waits under this continuation; it has gone on, or too many waited after it")]
+    NotPaused,
     /// An unknown port.
     #[error("the datapath has no port number {}", .0.0)]
     Port(PortId),
@@ -156,6 +162,9 @@ pub enum Refusal {
         /// What the kernel answered.
         error: std::io::Error,
     },
+    /// A frame that is none.
+    #[error("the frame cannot be traced: {0}")]
+    Frame(&'static str),
     /// Tables that cannot be.
     #[error(transparent)]
     Tables(#[from] pipeline::Refusal),
@@ -173,6 +182,7 @@ impl Control {
         let frames = SharedFrames::new(config.chunks, config.larges)?;
         let umem = Arc::new(SharedUmem::new(frames.region()));
         let ledger = Ledger::new(config.seed).map_err(std::io::Error::other)?;
+        let upcalls = Arc::<Upcalls>::default();
         let started = Instant::now();
         let mut queues = Vec::new();
         let mut inboxes = Vec::new();
@@ -190,7 +200,8 @@ impl Control {
                 config.seed.rotate_left(id as u32) ^ id as u64,
                 Arc::clone(&inboxes[id]),
                 inboxes.clone(),
-            );
+            )
+            .with_upcalls(Arc::clone(&upcalls));
             let wait = wait_policy(config.poll, config.sleep_after);
             workers.push(crate::worker::start(worker, poll, *core, wait, started)?);
         }
@@ -206,6 +217,8 @@ impl Control {
             held: BTreeMap::new(),
             listeners: 0,
             events: Vec::new(),
+            upcalls,
+            paused: Paused::default(),
         })
     }
 
@@ -280,7 +293,12 @@ impl Control {
             Request::Ports => self.ports()?,
             Request::Workers => self.worker_stats()?,
             Request::Drops => self.drops()?,
-            Request::Trace { bridge, key, .. } => self.trace(bridge, &key)?,
+            Request::Trace {
+                bridge,
+                key,
+                packet,
+                effects,
+            } => self.trace(bridge, &key, packet, effects)?,
             Request::SetPoll(poll) => {
                 self.poll = poll;
                 let wait = wait_policy(poll, self.config.sleep_after);
@@ -294,9 +312,23 @@ impl Control {
                 }
                 Reply::Done
             }
-            Request::PacketOut { .. } | Request::Resume { .. } => {
-                return Err(Refusal::Unknown);
-            }
+            Request::PacketOut {
+                bridge,
+                in_port,
+                packet,
+                actions,
+            } => self.packet_out(PacketOut {
+                bridge,
+                in_port,
+                packet,
+                actions,
+            })?,
+            Request::Resume {
+                packet,
+                fields,
+                continuation,
+                ..
+            } => self.resume(packet, *fields, &continuation)?,
             Request::Shutdown => {
                 self.stop();
                 Reply::Done
@@ -331,6 +363,7 @@ impl Control {
     /// More listeners, or fewer.
     fn listen(&mut self, more: isize) {
         self.listeners = self.listeners.saturating_add_signed(more);
+        self.upcalls.set_listened(self.listeners > 0);
     }
 
     /// Notes an event for those who listen.

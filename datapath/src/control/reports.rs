@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use vswitch_dpapi::message::{
     DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, PortCounters,
-    PortStats, Reply, StageStats, TableStats, TraceReport, WorkerStats,
+    PortStats, Reply, StageStats, TableStats, WorkerStats,
 };
 use vswitch_dpapi::{BridgeId, PortId};
 use vswitch_flow::rule::TABLE_MAX;
-use vswitch_flow::{Field, FlowKey, FlowSelect, OfPort};
+use vswitch_flow::{FlowSelect, OfPort};
 
 use super::{Control, Refusal, Session};
 use crate::counters::{DropReason, Drops};
@@ -258,18 +258,6 @@ impl Control {
         ));
         rows.push(row("tx_errors", "The kernel refused the packet.", refused));
         Ok(Reply::Drops(rows))
-    }
-
-    pub(super) fn trace(&self, bridge: BridgeId, key: &FlowKey) -> Result<Reply, Refusal> {
-        let id = bridge;
-        let bridge = self.bridge(id)?;
-        let number = OfPort(key.field(Field::InPort) as u32);
-        let port = bridge.port(number).ok_or(Refusal::Number(number.0))?;
-        let (lines, translation) = pipeline::trace(self.ledger.tables(), key, port);
-        Ok(Reply::Trace(TraceReport {
-            lines,
-            actions: pipeline::bridge_actions_text(self.ledger.tables(), id, &translation.actions),
-        }))
     }
 }
 

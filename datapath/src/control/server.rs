@@ -10,13 +10,14 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use vswitch_dpapi::message::Request;
 use vswitch_dpapi::{Connection, FrameError};
 
 use super::{Control, Session};
 
 const LISTENER: Token = Token(0);
+const UPCALLS: Token = Token(1);
 
 /// How often learned addresses are looked through for old ones.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,7 +40,8 @@ pub fn serve(mut control: Control, listener: &UnixListener) -> io::Result<()> {
         .register(&mut SourceFd(&listener_fd), LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(CONNECTIONS_MAX);
     let mut peers = Peers::new();
-    let mut next = 1;
+    let mut next = 2;
+    control.wake_by(Waker::new(poll.registry(), UPCALLS)?);
     let mut ticked = Instant::now();
     loop {
         let timeout = TICK.saturating_sub(ticked.elapsed());
@@ -58,6 +60,10 @@ pub fn serve(mut control: Control, listener: &UnixListener) -> io::Result<()> {
         for token in ready {
             if token == LISTENER {
                 accept(listener, &poll, &mut peers, &mut next)?;
+                continue;
+            }
+            if token == UPCALLS {
+                control.look();
                 continue;
             }
             let Some((connection, session)) = peers.get_mut(&token) else {

@@ -235,6 +235,14 @@ impl Rule {
         ((both >> 16) as u16, both as u16)
     }
 
+    /// Whether [`Rule::shorten`] would change something.
+    #[must_use]
+    pub fn is_longer_than(&self, idle: u16, hard: u16) -> bool {
+        let longer = |old: u16, new: u16| new != 0 && (old == 0 || new < old);
+        let (old_idle, old_hard) = self.timeouts();
+        longer(old_idle, idle) || longer(old_hard, hard)
+    }
+
     /// Shortens timeouts; 0 leaves one as it is. True when that changed something. A timeout that
     /// the flow did not have counts as longer than any (`reduce_timeout` of Open vSwitch).
     pub fn shorten(&self, idle: u16, hard: u16) -> bool {

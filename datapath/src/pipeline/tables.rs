@@ -24,6 +24,7 @@ use super::freeze::Stops;
 use super::group::GroupEntry;
 use super::meter::MeterEntry;
 use super::mirror::{MirrorSet, Mirrors};
+use super::punt::Punts;
 use super::rule::Rule;
 use super::shelf::Shelf;
 use super::vlan::Membership;
@@ -170,6 +171,7 @@ pub struct Bridge {
     pub fdb: Arc<Fdb>,
     layout: Arc<Layout>,
     lookups: Arc<LookupCounters>,
+    punts: Arc<Punts>,
     /// Indexed by number, up to the highest that has had a flow.
     pub(super) tables: Vec<Option<Arc<Table>>>,
     pub(super) groups: Arc<Shelf<GroupEntry>>,
@@ -264,6 +266,12 @@ impl Bridge {
     #[must_use]
     pub fn lookups(&self) -> &Arc<LookupCounters> {
         &self.lookups
+    }
+
+    /// Its packets that wait to be told to controllers.
+    #[must_use]
+    pub fn punts(&self) -> &Punts {
+        &self.punts
     }
 
     /// Whether packets that no flow matches go to controllers.
@@ -515,6 +523,7 @@ fn bridge(spec: &BridgeSpec, layout: Layout, previous: Option<&Tables>, seed: u6
         name: spec.name.as_str().into(),
         fdb,
         layout: Arc::new(layout),
+        punts: old.map(|old| Arc::clone(&old.punts)).unwrap_or_default(),
         lookups: old.map(|old| Arc::clone(&old.lookups)).unwrap_or_default(),
         tables: old.map(|old| old.tables.clone()).unwrap_or_default(),
         groups: old.map(|old| Arc::clone(&old.groups)).unwrap_or_default(),

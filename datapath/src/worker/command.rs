@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam::channel::Sender;
 use vswitch_flow::Match;
 
+use super::jobs::{PacketOut, Resumed};
 use super::ports::{QueueId, Route};
 use super::run::WaitPolicy;
 use super::stats::Stats;
@@ -28,6 +29,12 @@ pub enum Command {
     SetMtu(QueueId, u32, Sender<()>),
     /// Tell the rules of all traffic so far.
     CreditRules(Sender<()>),
+    /// Do a controller's actions to its packet.
+    PacketOut(Box<PacketOut>, Sender<()>),
+    /// Let a packet go on that waited for a controller.
+    Resume(Box<Resumed>, Sender<()>),
+    /// Let packets go on that waited for flows to be added, up to the one with this ticket.
+    Release(u64, Sender<()>),
     /// Counters.
     Snapshot(Sender<Snapshot>),
     /// Cached decisions.
@@ -86,6 +93,9 @@ impl std::fmt::Debug for Command {
             Self::SetRoutes(..) => "SetRoutes",
             Self::SetMtu(..) => "SetMtu",
             Self::CreditRules(..) => "CreditRules",
+            Self::PacketOut(..) => "PacketOut",
+            Self::Resume(..) => "Resume",
+            Self::Release(..) => "Release",
             Self::Snapshot(..) => "Snapshot",
             Self::Megaflows(..) => "Megaflows",
             Self::SetWait(..) => "SetWait",

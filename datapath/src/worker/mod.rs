@@ -3,7 +3,7 @@
 //! A worker owns everything that a packet touches on its way: port queues, cache, free frames,
 //! counters. Nobody else reads or writes them while it runs. What is shared is read-only (the
 //! [`Tables`] snapshot), internally synchronised off the hit path (the FDBs) or a queue (commands,
-//! packets from other workers).
+//! packets from other workers, what control is told).
 //!
 //! Law: in every round, packets received + answers made = sent + dropped by reason + handed to
 //! another worker or to controllers, and every frame is in the pool, in a packet, in a port or in the kernel.
@@ -13,23 +13,30 @@
 //! with its own clock and no thread.
 
 mod command;
+mod jobs;
 mod ports;
 mod round;
 mod run;
 mod stats;
+mod upcall;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::action::Punted;
 use crate::buffer::{FramePool, Packet, SharedFrames};
 use crate::cache::Cache;
-use crate::pipeline::{Effect, Tables};
+use crate::pipeline::{Moment, Tables};
+use crate::tick::Tick;
 
 pub use command::{Command, Megaflow, Snapshot, Stopped};
+pub use jobs::{PacketOut, Resumed};
 pub use ports::{Inbox, QueueId, Route};
 pub use run::{WaitPolicy, WorkerHandle, event_queue, start};
 pub use stats::{Stage, StageCounters, Stats};
+pub use upcall::{Upcalls, Wish};
 
+use jobs::Parked;
 use ports::Ports;
 use round::Scratch;
 
@@ -45,10 +52,15 @@ pub struct Worker {
     ports: Ports,
     /// Packets that we made, which enter the pipeline by the port for which they speak.
     answers: Vec<Packet>,
-    /// Packets for controllers, until somebody takes them.
-    punted: Vec<Punted>,
-    /// What packets did to flows, until somebody takes it.
-    effects: Vec<Arc<Effect>>,
+    /// Packets that wait for control to add the flows that they learn, in order of their tickets.
+    parked: VecDeque<Parked>,
+    /// The last ticket given.
+    ticket: u64,
+    upcalls: Arc<Upcalls>,
+    /// The first round's instant and tick: what meters tell time by.
+    origin: Option<(Instant, Tick)>,
+    /// When this round began.
+    moment: Moment,
     scratch: Box<Scratch>,
     stats: Stats,
     cache_enabled: bool,
@@ -76,8 +88,11 @@ impl Worker {
             scratch: Box::default(),
             stats: Stats::new(),
             cache_enabled: true,
-            punted: Vec::new(),
-            effects: Vec::new(),
+            parked: VecDeque::new(),
+            ticket: 0,
+            upcalls: Arc::default(),
+            origin: None,
+            moment: Moment::default(),
         }
     }
 
@@ -87,24 +102,11 @@ impl Worker {
         self.cache.clear();
     }
 
-    /// Packets for controllers, since this was asked last. Their frames are the worker's: they come
-    /// back by [`Worker::free_punted`].
-    pub fn take_punted(&mut self) -> Vec<Punted> {
-        std::mem::take(&mut self.punted)
-    }
-
-    /// Takes the frames of packets back that controllers have been told of.
-    pub fn free_punted(&mut self, punted: Vec<Punted>) {
-        for punted in punted {
-            self.pool.drop_packet(punted.packet);
-        }
-    }
-
-    /// What packets did to flows, since this was asked last. Cached decisions have it repeated when
-    /// they are credited.
-    pub fn take_effects(&mut self) -> Vec<Arc<Effect>> {
-        self.effects.extend(self.cache.take_effects());
-        std::mem::take(&mut self.effects)
+    /// Tells control by `upcalls` what packets ask of it; without this nobody hears it.
+    #[must_use]
+    pub fn with_upcalls(mut self, upcalls: Arc<Upcalls>) -> Self {
+        self.upcalls = upcalls;
+        self
     }
 
     /// The worker's free frames.

@@ -50,9 +50,6 @@ const TAKEN_OVER_MAX: usize = 4 * BATCH_LEN;
 /// How often the headers of one packet are read again: more tags than anybody stacks.
 const AGAIN_MAX: u32 = 16;
 
-/// Packets for controllers that wait to be taken from a worker.
-const PUNTED_MAX: usize = 256;
-
 /// Cache slots that are swept in a round.
 const SWEEP_LEN: usize = 2;
 
@@ -66,9 +63,9 @@ pub(super) struct Scratch {
     batch: Option<Box<Batch>>,
     keys: Vec<Extracted>,
     found: Vec<Option<EntryId>>,
-    sink: Sink,
+    pub(super) sink: Sink,
     again: Vec<Again>,
-    fitted: Vec<Packet>,
+    pub(super) fitted: Vec<Packet>,
     ready: Vec<u32>,
     dirty: Vec<u32>,
     /// When each batch of the round was received, and its length.
@@ -79,6 +76,7 @@ impl Worker {
     /// Moves what is ready, once. Answers how many packets were received, made or taken over.
     pub fn round(&mut self, now: Instant, tick: Tick) -> usize {
         let begin = cycles();
+        self.set_moment(now, tick);
         let mut moved = self.take_over();
 
         let mut ready = std::mem::take(&mut self.scratch.ready);
@@ -210,7 +208,7 @@ impl Worker {
                     packet,
                     extracted,
                     decision,
-                    tick,
+                    self.moment,
                     &mut self.ports,
                     &mut self.pool,
                     &mut self.stats,
@@ -221,12 +219,7 @@ impl Worker {
                 }
             }
         }
-        if !self.scratch.sink.again.is_empty() {
-            misses += self.read_again(tick);
-        }
-        if !self.scratch.sink.punted.is_empty() {
-            self.hand_punted();
-        }
+        misses += self.empty_sink(tick);
         let translated = self.stats.stages[Stage::Translate as usize].cycles - translated_before;
         let spent = cycles().wrapping_sub(looked_up).saturating_sub(translated);
         self.stats.stage(Stage::Act, spent, keys_len);
@@ -269,7 +262,7 @@ impl Worker {
                         packet,
                         &extracted,
                         decision,
-                        tick,
+                        self.moment,
                         &mut self.ports,
                         &mut self.pool,
                         &mut self.stats,
@@ -292,20 +285,6 @@ impl Worker {
         misses
     }
 
-    /// Puts packets for controllers where control takes them.
-    #[cold]
-    fn hand_punted(&mut self) {
-        for punted in self.scratch.sink.punted.drain(..) {
-            if self.punted.len() < PUNTED_MAX {
-                self.stats.punted += 1;
-                self.punted.push(punted);
-            } else {
-                self.stats.drops.count(DropReason::NoController);
-                self.pool.drop_packet(punted.packet);
-            }
-        }
-    }
-
     /// A packet that the cache did not know when its batch was looked up; `frozen` is where its
     /// translation goes on, if it has begun. Answers whether it had to be translated.
     #[cold]
@@ -323,41 +302,36 @@ impl Worker {
         if self.cache_enabled {
             id = self.cache.find_again(&extracted.key, epoch);
         }
-        let mut uncached = None;
         let is_new = id.is_none();
         if is_new {
             let translation = self.translate(&packet, extracted, frozen, tick);
-            // What taught the FDB something rests on what the FDB no longer says: the next packet
-            // works out the answer that lasts.
-            let lasting = translation.cacheable && translation.learn.is_empty();
-
+            let (renews, wishes) = self.effects(&translation);
+            // What teaches rests on what is not yet so: the next packet works out the answer that
+            // lasts.
+            let lasting = translation.cacheable
+                && translation.learn.is_empty()
+                && wishes.is_empty()
+                && self.cache_enabled;
             let mask = translation.mask;
-            let decision = Decision::from(translation);
-            // What the first packet does to flows is not left until it is credited.
-            self.effects.extend(decision.effects.iter().cloned());
-            if lasting && self.cache_enabled {
+            let decision = Decision {
+                renews,
+                ..Decision::from(translation)
+            };
+            if lasting {
                 let key = &extracted.key;
                 id = Some(self.cache.insert(key, &mask, decision, epoch, tick));
             } else {
-                uncached = Some(decision);
+                let spent = cycles().wrapping_sub(begin);
+                self.stats.stage(Stage::Translate, spent, 1);
+                self.carry_out(packet, extracted, decision, wishes, tick);
+                return is_new;
             }
         }
         self.stats
             .stage(Stage::Translate, cycles().wrapping_sub(begin), 1);
 
         let size = packet.len() as u64;
-        let decision = match (&uncached, id) {
-            (Some(decision), _) => {
-                // Its effects are on their way already.
-                decision.credit(1, size, tick, &mut Vec::new());
-                for mac in &decision.touch {
-                    mac.touch(tick);
-                }
-                Some(decision)
-            }
-            (None, Some(id)) => self.cache.credit(id, size, tick),
-            (None, None) => None,
-        };
+        let decision = id.and_then(|id| self.cache.credit(id, size, tick));
         let Some(decision) = decision else {
             debug_assert!(false, "a translated packet has a decision");
             self.pool.drop_packet(packet);
@@ -367,13 +341,26 @@ impl Worker {
             packet,
             extracted,
             decision,
-            tick,
+            self.moment,
             &mut self.ports,
             &mut self.pool,
             &mut self.stats,
             &mut self.scratch.sink,
         );
         is_new
+    }
+
+    /// Decides for good about packets that other steps have put into the sink.
+    #[inline]
+    pub(super) fn empty_sink(&mut self, tick: Tick) -> u32 {
+        let mut misses = 0;
+        if !self.scratch.sink.again.is_empty() {
+            misses = self.read_again(tick);
+        }
+        if !self.scratch.sink.punted.is_empty() {
+            self.tell_controllers();
+        }
+        misses
     }
 
     /// Works out what happens to a packet, and learns what it teaches.
@@ -399,7 +386,7 @@ impl Worker {
     }
 
     /// Writes what the round collected: makes every packet fit its port, then one call a queue.
-    fn transmit(&mut self, now: Instant) {
+    pub(super) fn transmit(&mut self, now: Instant) {
         if self.ports.dirty.is_empty() {
             self.scratch.received.clear();
             return;
@@ -458,11 +445,11 @@ impl Worker {
     clippy::too_many_arguments,
     reason = "the decision is borrowed from the worker's cache, so the worker comes in parts"
 )]
-fn act(
+pub(super) fn act(
     packet: Packet,
     extracted: &Extracted,
     decision: &Decision,
-    tick: Tick,
+    now: Moment,
     ports: &mut Ports,
     pool: &mut FramePool,
     stats: &mut Stats,
@@ -484,7 +471,7 @@ fn act(
                 pool: &mut *pool,
                 sink: &mut *sink,
                 drops: &mut stats.drops,
-                now: Moment(tick.0.saturating_mul(1_000_000)),
+                now,
             };
             action::execute(packet, extracted, actions, why_not, tools);
             // One packet went in; what came out beyond it are copies, lost ones included.

@@ -23,6 +23,7 @@ use vswitch_sys::memory::Class;
 
 use super::Worker;
 use super::command::{Command, Megaflow, Snapshot, Stopped};
+use super::jobs::Parked;
 use super::ports::{Inbox, QueueId};
 use super::stats::Stats;
 use crate::port::{PortQueue, Readiness};
@@ -289,6 +290,21 @@ impl Loop {
                 self.worker.credit_rules();
                 let _ = done.send(());
             }
+            Command::PacketOut(job, done) => {
+                let (now, tick) = self.now();
+                self.worker.packet_out(&job, now, tick);
+                let _ = done.send(());
+            }
+            Command::Resume(job, done) => {
+                let (now, tick) = self.now();
+                self.worker.resume(&job, now, tick);
+                let _ = done.send(());
+            }
+            Command::Release(ticket, done) => {
+                let (now, tick) = self.now();
+                self.worker.release(ticket, now, tick);
+                let _ = done.send(());
+            }
             Command::Snapshot(reply) => {
                 let snapshot = self.worker.snapshot(self.core, self.rate(measured_from));
                 let _ = reply.send(snapshot);
@@ -311,6 +327,14 @@ impl Loop {
             }
         }
         true
+    }
+
+    fn now(&self) -> (Instant, Tick) {
+        let now = Instant::now();
+        (
+            now,
+            Tick(now.duration_since(self.started).as_millis() as u64),
+        )
     }
 
     fn add_queue(&mut self, id: QueueId, io: Box<dyn PortQueue>) {
@@ -381,13 +405,19 @@ impl Worker {
     /// Chunks and large frames in packets that wait for the next round.
     #[must_use]
     pub fn held_frames(&self) -> (usize, usize) {
-        let punted = self.punted.iter().map(|punted| &punted.packet);
-        let tails = self.answers.iter().chain(punted);
-        let tails = tails.flat_map(|packet| packet.tail_segments());
+        let parked = self.parked.iter().map(Parked::packet);
+        let packets = self.answers.iter().chain(parked);
+        let tails = packets.flat_map(|packet| packet.tail_segments());
         let (small, large): (Vec<_>, Vec<_>) =
             tails.partition(|segment| segment.frame().class() == Class::Chunk);
-        let heads = self.answers.len() + self.punted.len();
+        let heads = self.answers.len() + self.parked.len();
         (heads + small.len(), large.len())
+    }
+
+    /// Packets that wait for control to add the flows that they learn.
+    #[must_use]
+    pub fn parked_len(&self) -> usize {
+        self.parked.len()
     }
 
     /// A port's queue, to be looked at.
@@ -409,8 +439,9 @@ impl Worker {
         for packet in self.answers.drain(..) {
             self.pool.drop_packet(packet);
         }
-        let punted = self.take_punted();
-        self.free_punted(punted);
+        for parked in self.parked.drain(..) {
+            self.pool.drop_packet(parked.into_packet());
+        }
         while let Some((_, packet)) = self.ports.inbox.pop() {
             self.stats
                 .drops

@@ -1,0 +1,369 @@
+//! The control socket of a datapath with two workers: requests, replies, events.
+
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use vswitch_datapath::control::{Config, Control, serve};
+use vswitch_dpapi::message::PollMode;
+use vswitch_dpapi::{
+    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Connection, Desired, Event,
+    PortConfig, PortId, PortKind, PortSpec, Removal, Reply, Request, VERSION, VlanSpec,
+};
+use vswitch_flow::action::{Reason, ToController};
+use vswitch_flow::group::SelectionMethod;
+use vswitch_flow::meter::MeterFlags;
+use vswitch_flow::rule::GROUP_ANY;
+use vswitch_flow::{
+    Action, Band, BandKind, Bucket, Field, FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect,
+    Group, GroupKind, GroupMod, Match, Meter, MeterMod, OfPort,
+};
+
+const BRIDGE: BridgeId = BridgeId(1);
+
+struct Datapath {
+    path: PathBuf,
+    asks: Connection,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn connect(path: &PathBuf) -> Connection {
+    Connection::new(UnixStream::connect(path).expect("the datapath listens"))
+}
+
+impl Datapath {
+    /// A datapath with one bridge and two ports that take everything.
+    fn start(name: &str) -> Self {
+        let file = format!("vswitch-control-{}-{name}.sock", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let control = Control::start(Config {
+            cores: vec![None, None],
+            chunks: 1024,
+            larges: 64,
+            poll: PollMode::Adaptive,
+            sleep_after: Duration::from_micros(100),
+            seed: 5,
+        });
+        let control = control.expect("memory and threads");
+        let thread = std::thread::spawn(move || {
+            serve(control, &listener).expect("the socket works");
+        });
+        let mut datapath = Self {
+            asks: connect(&path),
+            path,
+            thread: Some(thread),
+        };
+        let hello = datapath.ask(Request::Hello { version: VERSION });
+        assert!(matches!(hello, Reply::Hello { .. }));
+        let port = |id: u32| PortSpec {
+            id: PortId(id),
+            bridge: BRIDGE,
+            name: format!("p{id}"),
+            of_port: OfPort(id),
+            kind: PortKind::Null,
+            vlan: VlanSpec::default(),
+            mtu: 1500,
+            up: true,
+            config: PortConfig::default(),
+        };
+        let desired = Desired {
+            bridges: vec![BridgeSpec {
+                id: BRIDGE,
+                name: "br0".to_owned(),
+                mac_table_size: 100,
+                mac_aging_time: 300,
+                mirrors: Vec::new(),
+                flow_limits: Vec::new(),
+                miss_to_controller: false,
+            }],
+            ports: vec![port(1), port(2)],
+        };
+        let applied = datapath.ask(Request::SetDesired(Box::new(desired)));
+        assert!(matches!(applied, Reply::Applied { .. }), "{applied:?}");
+        for id in 1..=2 {
+            let attach = Request::Attach {
+                port: PortId(id),
+                attachment: Attachment::None,
+            };
+            assert_eq!(datapath.ask(attach), Reply::Done);
+        }
+        datapath
+    }
+
+    fn ask(&mut self, request: Request) -> Reply {
+        self.asks.send(&request, &[]).expect("sent");
+        self.asks.receive().expect("answered").0
+    }
+
+    fn change(&mut self, changes: Vec<Change>) -> Reply {
+        self.ask(Request::Change {
+            bridge: BRIDGE,
+            changes,
+        })
+    }
+
+    fn listen(&self) -> Connection {
+        let mut events = connect(&self.path);
+        events.send(&Request::Events, &[]).expect("sent");
+        assert_eq!(events.receive::<Reply>().expect("answered").0, Reply::Done);
+        events
+    }
+
+    fn packet_out(&mut self, in_port: OfPort, actions: Vec<Action>) -> Reply {
+        let packet = [&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0][..], &[0; 46]].concat();
+        self.ask(Request::PacketOut {
+            bridge: BRIDGE,
+            in_port,
+            packet,
+            actions,
+        })
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        if self.asks.send(&Request::Shutdown, &[]).is_ok() {
+            let _ = self.asks.receive::<Reply>();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn next(events: &mut Connection) -> Event {
+    match events.receive::<Reply>().expect("an event").0 {
+        Reply::Event(event) => *event,
+        other => panic!("no event: {other:?}"),
+    }
+}
+
+fn add(rule: FlowRule) -> Change {
+    FlowMod::new(FlowCommand::Add, rule).into()
+}
+
+fn to(port: u32) -> FlowRule {
+    FlowRule {
+        instructions: vec![Action::Output(OfPort(port))].into(),
+        ..FlowRule::default()
+    }
+}
+
+#[test]
+fn flows_come_in_parts_as_they_were_chosen() {
+    let mut datapath = Datapath::start("parts");
+    let flows = (0..250).map(|i| {
+        add(FlowRule {
+            cookie: i,
+            matches: Match::any().with(Field::Metadata, i.into()),
+            ..to(2)
+        })
+    });
+    assert_eq!(datapath.change(flows.collect()), Reply::Done);
+    let select = FlowSelect {
+        cookie: 0,
+        cookie_mask: 1,
+        out_port: OfPort(2),
+        ..FlowSelect::default()
+    };
+    let mut request = Request::Flows {
+        bridge: BRIDGE,
+        select: Box::new(select.clone()),
+        max: 50,
+    };
+    let mut cookies = Vec::new();
+    loop {
+        let Reply::Flows { rows, more } = datapath.ask(request) else {
+            panic!("no flows");
+        };
+        assert!(rows.len() <= 50);
+        cookies.extend(rows.iter().map(|row| row.flow.cookie));
+        if !more {
+            break;
+        }
+        if cookies.len() == 50 {
+            // What is deleted meanwhile was chosen all the same.
+            let all = FlowMod::delete(None, Match::any());
+            assert_eq!(datapath.change(vec![all.into()]), Reply::Done);
+        }
+        request = Request::MoreFlows { max: 50 };
+    }
+    cookies.sort_unstable();
+    assert_eq!(cookies, (0..125).map(|i| 2 * i).collect::<Vec<_>>());
+    let sum = Request::Aggregate {
+        bridge: BRIDGE,
+        select: Box::new(select),
+    };
+    let Reply::Aggregate { flows, .. } = datapath.ask(sum) else {
+        panic!("no sum");
+    };
+    assert_eq!(flows, 0);
+}
+
+#[test]
+fn a_refused_batch_says_which_change_and_why() {
+    let mut datapath = Datapath::start("refused");
+    let batch = vec![
+        add(to(2)),
+        add(FlowRule {
+            instructions: vec![Action::Group(9)].into(),
+            ..FlowRule::default()
+        }),
+    ];
+    let refused = Reply::ChangeRefused {
+        at: 1,
+        why: ChangeRefusal::NoOutGroup(9),
+    };
+    assert_eq!(datapath.change(batch), refused);
+    let Reply::Tables(tables) = datapath.ask(Request::Tables { bridge: BRIDGE }) else {
+        panic!("no tables");
+    };
+    assert!(tables.is_empty(), "{tables:?}");
+}
+
+#[test]
+fn what_a_controller_sends_is_done_and_counted_when_it_is_answered() {
+    let mut datapath = Datapath::start("out");
+    let group = Group {
+        id: 3,
+        kind: GroupKind::All,
+        selection: SelectionMethod::Default,
+        buckets: vec![Bucket {
+            id: 0,
+            weight: 0,
+            watch_port: OfPort::ANY,
+            watch_group: GROUP_ANY,
+            actions: vec![Action::Output(OfPort(2))],
+        }],
+    };
+    let meter = Meter {
+        id: 1,
+        flags: MeterFlags::PKTPS,
+        bands: vec![Band {
+            kind: BandKind::Drop,
+            rate: 1,
+            burst: 3,
+        }],
+    };
+    let mut flow = FlowRule {
+        instructions: vec![Action::Group(3)].into(),
+        ..FlowRule::default()
+    };
+    flow.instructions.meter = Some(1);
+    let changes = vec![
+        Change::Group(Box::new(GroupMod::Add(group))),
+        Change::Meter(Box::new(MeterMod::Add(meter))),
+        add(flow),
+    ];
+    assert_eq!(datapath.change(changes), Reply::Done);
+    for _ in 0..5 {
+        let table = vec![Action::Output(OfPort::TABLE)];
+        assert_eq!(datapath.packet_out(OfPort(1), table), Reply::Done);
+    }
+    let request = Request::Flows {
+        bridge: BRIDGE,
+        select: Box::default(),
+        max: 10,
+    };
+    let Reply::Flows { rows, .. } = datapath.ask(request) else {
+        panic!("no flows");
+    };
+    assert_eq!((rows[0].packets, rows[0].bytes), (5, 300));
+    let Reply::Tables(tables) = datapath.ask(Request::Tables { bridge: BRIDGE }) else {
+        panic!("no tables");
+    };
+    assert_eq!(
+        (tables[0].active, tables[0].lookups, tables[0].matched),
+        (1, 5, 5)
+    );
+    let request = Request::Groups {
+        bridge: BRIDGE,
+        id: None,
+    };
+    let Reply::Groups(groups) = datapath.ask(request) else {
+        panic!("no groups");
+    };
+    assert_eq!(
+        (groups[0].references, groups[0].buckets.as_slice()),
+        (1, [(5, 300)].as_slice())
+    );
+    let request = Request::Meters {
+        bridge: BRIDGE,
+        id: Some(1),
+    };
+    let Reply::Meters(meters) = datapath.ask(request) else {
+        panic!("no meters");
+    };
+    assert_eq!((meters[0].flows, meters[0].packets), (1, 5));
+    assert_eq!(meters[0].bands, [(2, 120)]);
+    let Reply::Ports(ports) = datapath.ask(Request::Ports) else {
+        panic!("no ports");
+    };
+    assert_eq!(ports[1].counters.tx_packets, 3);
+}
+
+#[test]
+fn listeners_hear_of_packets_and_flows_that_went() {
+    let mut datapath = Datapath::start("events");
+    let mut events = datapath.listen();
+    let to_controller = Action::Controller(Box::new(ToController {
+        max_len: 65_535,
+        id: 0,
+        reason: Reason::Action,
+        userdata: Vec::new(),
+        pause: false,
+        meter: None,
+    }));
+    let flow = FlowRule {
+        priority: 1,
+        cookie: 5,
+        hard_timeout: 1,
+        flags: FlowFlags::SEND_FLOW_REM,
+        instructions: vec![to_controller].into(),
+        ..FlowRule::default()
+    };
+    assert_eq!(datapath.change(vec![add(flow)]), Reply::Done);
+    let table = vec![Action::Output(OfPort::TABLE)];
+    assert_eq!(datapath.packet_out(OfPort(1), table), Reply::Done);
+    match next(&mut events) {
+        Event::PacketIn(packet) => {
+            assert_eq!(
+                (packet.in_port, packet.cookie, packet.packet.len()),
+                (OfPort(1), 5, 60)
+            );
+        }
+        other => panic!("no packet: {other:?}"),
+    }
+    match next(&mut events) {
+        Event::FlowRemoved {
+            reason,
+            packets,
+            bytes,
+            age_ms,
+            ..
+        } => {
+            assert_eq!((reason, packets, bytes), (Removal::Hard, 1, 60));
+            assert!((1000..1500).contains(&age_ms), "{age_ms}");
+        }
+        other => panic!("no flow: {other:?}"),
+    }
+    // Who leaves is not missed.
+    drop(events);
+    let mut events = datapath.listen();
+    let flow = FlowRule {
+        flags: FlowFlags::SEND_FLOW_REM,
+        ..to(2)
+    };
+    let gone = FlowMod::delete(None, Match::any()).into();
+    assert_eq!(datapath.change(vec![add(flow), gone]), Reply::Done);
+    assert!(matches!(
+        next(&mut events),
+        Event::FlowRemoved {
+            reason: Removal::Delete,
+            ..
+        }
+    ));
+}
