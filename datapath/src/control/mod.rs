@@ -462,7 +462,7 @@ impl Control {
 
     /// Gives the newest tables to all workers. `before` are the ones that they had: they are freed
     /// here, when nobody uses them any more.
-    fn publish(&mut self, before: Arc<Tables>) -> Result<(), Refusal> {
+    fn publish(&self, before: Arc<Tables>) -> Result<(), Refusal> {
         let tables = self.ledger.tables();
         if tables.epoch != before.epoch {
             self.ask_all(|done| Command::Publish(Arc::clone(tables), done))?;

@@ -82,7 +82,7 @@ impl Bucket {
         let rate = u128::from(rate) * unit;
         let second = u128::from(SECOND) << SCALE;
         let cost = second.checked_div(rate);
-        let depth = cost.unwrap_or_default() * u128::from(burst) * unit >> SCALE;
+        let depth = (cost.unwrap_or_default() * u128::from(burst) * unit) >> SCALE;
         Self {
             cost,
             depth: u64::try_from(depth)
@@ -99,7 +99,7 @@ impl Bucket {
         let Some(cost) = self.cost else {
             return false;
         };
-        let cost = u64::try_from(cost * u128::from(units) >> SCALE).unwrap_or(u64::MAX / 4);
+        let cost = u64::try_from((cost * u128::from(units)) >> SCALE).unwrap_or(u64::MAX / 4);
         let drain = |full_at: u64| {
             let full_at = full_at.max(now).saturating_add(cost);
             // A part is forgiven: costs are rounded down and depths too, but not alike.

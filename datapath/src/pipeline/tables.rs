@@ -357,7 +357,7 @@ impl Tables {
 
     /// The same with another value of a bridge.
     pub(super) fn with_bridge(&self, bridge: Bridge, epoch: u64) -> Self {
-        let bridges = self.bridges.iter().map(|old| Arc::clone(old));
+        let bridges = self.bridges.iter().cloned();
         let mut bridges: Vec<_> = bridges.collect();
         if let Some(place) = bridges.iter_mut().find(|old| old.id == bridge.id) {
             *place = Arc::new(bridge);

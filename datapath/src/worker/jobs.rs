@@ -158,7 +158,7 @@ impl Worker {
             self.parked.push_back(Parked {
                 ticket: self.ticket,
                 packet,
-                extracted: extracted.clone(),
+                extracted: *extracted,
                 decision,
             });
             return;
