@@ -35,9 +35,9 @@ use vswitch_sys::memory::Frame;
 const CHUNKS: u32 = 2048;
 const LARGES: u32 = 64;
 
-/// Rounds without a packet after which nothing moves any more: a queue whose packets missed the
-/// cache is passed over for at most three.
-const IDLE_ROUNDS: usize = 4;
+/// Rounds without a packet after which nothing moves any more: a queue whose packets missed the cache,
+/// and again when their headers were read anew, is passed over for a few.
+const IDLE_ROUNDS: usize = 24;
 
 /// What a memory port can take when a test does not care.
 pub const PLAIN: Capabilities = Capabilities {

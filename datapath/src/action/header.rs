@@ -15,6 +15,8 @@ const TAG_SIZE: usize = 4;
 const MACS_SIZE: usize = 12;
 /// Bytes of an Ethernet header.
 const ETH_SIZE: usize = 14;
+/// The least that a frame has, without its check sequence (IEEE 802.3 §3.2.8).
+const FRAME_MIN: usize = 60;
 /// Bytes of an MPLS entry.
 const ENTRY_SIZE: usize = 4;
 /// Bytes of a backbone header: addresses, Ethernet type, and the tag without the customer's
@@ -93,8 +95,17 @@ pub(super) fn pop_mpls(packet: &mut Packet, layout: &mut Layout, ethertype: u16)
     }
     head.copy_within(..l3, ENTRY_SIZE);
     if packet.strip(ENTRY_SIZE) {
+        keep_whole(packet, ENTRY_SIZE);
         put(packet.head_mut(), l3 - 2, ethertype.to_be_bytes());
         layout.l4 = 0;
+    }
+}
+
+/// Pads a frame of which `gone` bytes were taken off, if only that made it too small for Ethernet.
+fn keep_whole(packet: &mut Packet, gone: usize) {
+    let size = packet.len();
+    if size < FRAME_MIN && size + gone >= FRAME_MIN {
+        packet.pad_to(FRAME_MIN);
     }
 }
 
@@ -120,6 +131,7 @@ pub(super) fn push_pbb(packet: &mut Packet, layout: &mut Layout, tag: u32) -> bo
 pub(super) fn pop_pbb(packet: &mut Packet, layout: &mut Layout) {
     // What is left has to be a frame.
     if packet.head().len() >= PBB_SIZE + ETH_SIZE && packet.strip(PBB_SIZE) {
+        keep_whole(packet, PBB_SIZE);
         *layout = Layout {
             l3: ETH_SIZE as u16,
             l4: 0,

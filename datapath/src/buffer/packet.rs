@@ -201,6 +201,18 @@ impl Packet {
         true
     }
 
+    /// Adds zeros up to `len` bytes, for a packet that is all in its head and has room behind it.
+    pub fn pad_to(&mut self, len: usize) {
+        let (start, end) = (self.start as usize, self.end as usize);
+        let wanted = start + len;
+        if self.tail_segments().is_empty()
+            && let Some(room) = self.head.bytes_mut().get_mut(end..wanted)
+        {
+            room.fill(0);
+            self.end = wanted as u32;
+        }
+    }
+
     /// Keeps the first `len` bytes; frames that hold nothing any more go to `freed`.
     pub fn truncate(&mut self, len: usize, mut freed: impl FnMut(Frame)) {
         let head_len = self.head_range().len();

@@ -163,7 +163,9 @@ impl Control {
         }
         let tables = Arc::clone(self.ledger.tables());
         let (lines, translation) = pipeline::trace(&tables, &key, port);
-        let actions = pipeline::bridge_actions_text(&tables, bridge, &translation.actions);
+        let ethertype = key.field(Field::EthType) as u16;
+        let actions =
+            pipeline::bridge_actions_text(&tables, bridge, ethertype, &translation.actions);
         match packet.filter(|_| effects) {
             Some(packet) => {
                 self.packet_out(PacketOut {

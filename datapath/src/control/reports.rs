@@ -8,7 +8,7 @@ use vswitch_dpapi::message::{
 };
 use vswitch_dpapi::{BridgeId, PortId};
 use vswitch_flow::rule::TABLE_MAX;
-use vswitch_flow::{FlowSelect, OfPort};
+use vswitch_flow::{Field, FlowSelect, OfPort};
 
 use super::{Control, Refusal, Session};
 use crate::counters::{DropReason, Drops};
@@ -175,7 +175,11 @@ impl Control {
         for (worker, megaflows) in self.workers.iter().zip(self.ask_all(Command::Megaflows)?) {
             rows.extend(megaflows.into_iter().map(|megaflow| MegaflowRow {
                 worker: worker.id,
-                actions: pipeline::actions_text(&megaflow.actions, |port| port.0.to_string()),
+                actions: pipeline::actions_text(
+                    &megaflow.actions,
+                    megaflow.matches.field(Field::EthType).0 as u16,
+                    |port| port.0.to_string(),
+                ),
                 matches: Box::new(megaflow.matches),
                 packets: megaflow.packets,
                 bytes: megaflow.bytes,

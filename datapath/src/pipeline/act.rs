@@ -215,13 +215,13 @@ impl Walk<'_> {
     /// Actions that leave the packet as it is.
     fn perform_on_unchanged(&mut self, action: &Action, place: &Place) {
         match action {
-            Action::Output(OfPort::CONTROLLER) => self.to_controller(u16::MAX, place),
+            Action::Output(OfPort::CONTROLLER) => self.punt_all(u16::MAX, place),
             Action::Output(port) => self.output(*port, None),
             Action::OutputTruncated { port, max_len } => self.output(*port, Some(*max_len)),
             Action::OutputField { src, max_len } => {
                 let port = self.fetch(*src);
                 match port_of(port) {
-                    OfPort::CONTROLLER => self.to_controller(*max_len, place),
+                    OfPort::CONTROLLER => self.punt_all(*max_len, place),
                     port => self.output(port, None),
                 }
             }
@@ -308,7 +308,7 @@ impl Walk<'_> {
         kept
     }
 
-    fn to_controller(&mut self, max_len: u16, place: &Place) {
+    fn punt_all(&mut self, max_len: u16, place: &Place) {
         let to = ToController {
             max_len,
             id: 0,

@@ -646,7 +646,7 @@ mod tests {
         fn the_table_answers_as_a_list_does(
             changes in prop::collection::vec((any::<bool>(), matches(), 0..4_u16), 1..40),
             keys in prop::collection::vec(key(), 1..20),
-            flip in 0..(vswitch_flow::WORDS * 64),
+            flip in 0..(WORDS * 64),
         ) {
             let mut table = Table::new(99);
             let mut list: Vec<Arc<Rule>> = Vec::new();

@@ -99,7 +99,7 @@ pub(super) fn multipath(multipath: &Multipath, work: &mut Working) -> u16 {
     let links = u32::from(multipath.max_link) + 1;
     let link = match multipath.algorithm {
         Multilink::ModuloN => (hash % u64::from(links)) as u32,
-        Multilink::HashThreshold => ((hash >> 32) * u64::from(links) >> 32) as u32,
+        Multilink::HashThreshold => (((hash >> 32) * u64::from(links)) >> 32) as u32,
         Multilink::Hrw => (0..links)
             .max_by_key(|&link| weight(hash, link))
             .unwrap_or(0),

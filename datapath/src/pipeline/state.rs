@@ -535,7 +535,7 @@ impl Working {
     /// The MPLS entry at a place, 0 being the outer one.
     fn mpls_entry(&mut self, at: usize) -> u32 {
         let word = MPLS_WORDS.start + at / 2;
-        let shift = if at % 2 == 0 { 32 } else { 0 };
+        let shift = if at.is_multiple_of(2) { 32 } else { 0 };
         let mut mask = FlowMask::default();
         mask.words[word] = 0xffff_ffff << shift;
         self.read_all(&mask);

@@ -122,7 +122,7 @@ fn run(tables: &Tables, key: &FlowKey, port: u32) -> Translation {
 }
 
 fn text(translation: &Translation) -> String {
-    actions_text(&translation.actions, |port| port.0.to_string())
+    actions_text(&translation.actions, 0x0800, |port| port.0.to_string())
 }
 
 #[test]
@@ -583,7 +583,7 @@ fn a_trace_says_what_happens() {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     assert_eq!(
-        bridge_actions_text(&tables, BridgeId(1), &answer.actions),
+        bridge_actions_text(&tables, BridgeId(1), 0x0800, &answer.actions),
         "set(eth(dst=00:00:00:00:00:07)),2,3"
     );
 }

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use vswitch_dpapi::BridgeId;
 use vswitch_flow::field::Format;
 use vswitch_flow::{Field, FlowKey, FlowMask, META_WORD, Match, OfPort};
-use vswitch_packet::MacAddr;
+use vswitch_packet::{EtherType, MacAddr};
 
 use super::rule::Rule;
 use super::tables::Tables;
@@ -179,17 +179,27 @@ pub fn trace(tables: &Tables, key: &FlowKey, in_port: PortIndex) -> (Vec<String>
 /// Datapath actions with ports as a user of `bridge` knows them: by OpenFlow number, and by name
 /// where they are on another bridge.
 #[must_use]
-pub fn bridge_actions_text(tables: &Tables, bridge: BridgeId, actions: &[DpAction]) -> String {
-    actions_text(actions, |index| match tables.port(index) {
+pub fn bridge_actions_text(
+    tables: &Tables,
+    bridge: BridgeId,
+    ethertype: u16,
+    actions: &[DpAction],
+) -> String {
+    actions_text(actions, ethertype, |index| match tables.port(index) {
         Some(port) if port.bridge == bridge => number_text(port.of_port),
         Some(port) => port.name.clone(),
         None => index.0.to_string(),
     })
 }
 
-/// Datapath actions as Open vSwitch spells them, with ports as `port` names them.
+/// Datapath actions as Open vSwitch spells them, for packets of an Ethernet type, with ports as `port`
+/// names them.
 #[must_use]
-pub fn actions_text(actions: &[DpAction], port: impl Fn(PortIndex) -> String) -> String {
+pub fn actions_text(
+    actions: &[DpAction],
+    ethertype: u16,
+    port: impl Fn(PortIndex) -> String,
+) -> String {
     if actions.is_empty() {
         return "drop".to_owned();
     }
@@ -213,12 +223,12 @@ pub fn actions_text(actions: &[DpAction], port: impl Fn(PortIndex) -> String) ->
             continue;
         }
         let group = match action {
-            DpAction::SetField { field, .. } => header_of(*field).0,
+            DpAction::SetField { field, .. } => header_of(*field, ethertype).0,
             _ => "",
         };
         match action {
             DpAction::SetField { field, value, mask } => {
-                let text = set_text(*field, *value, *mask);
+                let text = set_text(*field, ethertype, *value, *mask);
                 match texts.last_mut().filter(|_| group == open) {
                     // Fields of one header are written together.
                     Some(last) => {
@@ -292,9 +302,17 @@ pub fn actions_text(actions: &[DpAction], port: impl Fn(PortIndex) -> String) ->
     text.replace("clone(,", "clone(").replace(",)", ")")
 }
 
-/// The header that has a field, and the field's name in it, as datapath flows spell them. The
-/// bytes that IPv4 and IPv6 share are said to be of `ip`.
-fn header_of(field: Field) -> (&'static str, &'static str) {
+/// The header that has a field in packets of an Ethernet type, and the field's name in it, as datapath
+/// flows spell them.
+fn header_of(field: Field, ethertype: u16) -> (&'static str, &'static str) {
+    if ethertype == EtherType::IPV6.0 {
+        match field {
+            Field::IpTos => return ("ipv6", "tclass"),
+            Field::IpTtl => return ("ipv6", "hlimit"),
+            Field::IpProto => return ("ipv6", "proto"),
+            _ => {}
+        }
+    }
     match field {
         Field::EthSrc => ("eth", "src"),
         Field::EthDst => ("eth", "dst"),
@@ -303,8 +321,9 @@ fn header_of(field: Field) -> (&'static str, &'static str) {
         Field::Ipv6Src => ("ipv6", "src"),
         Field::Ipv6Dst => ("ipv6", "dst"),
         Field::Ipv6Label => ("ipv6", "label"),
-        Field::IpTos => ("ip", "tos"),
-        Field::IpTtl => ("ip", "ttl"),
+        Field::IpTos => ("ipv4", "tos"),
+        Field::IpTtl => ("ipv4", "ttl"),
+        Field::IpProto => ("ipv4", "proto"),
         Field::ArpOp => ("arp", "op"),
         Field::ArpSpa => ("arp", "sip"),
         Field::ArpTpa => ("arp", "tip"),
@@ -326,11 +345,12 @@ fn header_of(field: Field) -> (&'static str, &'static str) {
         Field::MplsLabel => ("mpls", "label"),
         Field::MplsTc => ("mpls", "tc"),
         Field::MplsTtl => ("mpls", "ttl"),
+        Field::MplsBos => ("mpls", "bos"),
         other => ("field", other.info().name),
     }
 }
 
-fn set_text(field: Field, value: u128, mask: u128) -> String {
+fn set_text(field: Field, ethertype: u16, value: u128, mask: u128) -> String {
     let spell = |value: u128| match field.info().format {
         Format::Mac => {
             let [.., a, b, c, d, e, f] = value.to_be_bytes();
@@ -341,7 +361,7 @@ fn set_text(field: Field, value: u128, mask: u128) -> String {
         Format::Decimal => value.to_string(),
         _ => format!("{value:#x}"),
     };
-    let name = header_of(field).1;
+    let name = header_of(field, ethertype).1;
     if mask == field.info().max() {
         format!("{name}={}", spell(value))
     } else {

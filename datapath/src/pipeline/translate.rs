@@ -828,7 +828,7 @@ impl<'a> Walk<'a> {
                 let mut any = false;
                 for &port in bridge.ports().iter().rev() {
                     let takes = |p: &Arc<Port>| {
-                        !p.mirror_output && !(number == OfPort::FLOOD && p.config.no_flood)
+                        !p.mirror_output && (number == OfPort::ALL || !p.config.no_flood)
                     };
                     if Some(port) != in_port && self.tables.port(port).is_some_and(takes) {
                         self.later(Task::Emit {

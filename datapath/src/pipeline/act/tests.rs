@@ -159,7 +159,7 @@ impl Came {
     }
 
     fn text(&self) -> String {
-        actions_text(&self.first.actions, |port| port.0.to_string())
+        actions_text(&self.first.actions, 0x0800, |port| port.0.to_string())
     }
 }
 
@@ -864,7 +864,13 @@ fn backbone_headers_are_pushed_and_popped() {
         ),
     ]);
     let came = send(&pop, 1, &frame);
-    assert_eq!((came.out, came.again), (vec![(3, tagged)], 1));
+    let mut whole = tagged.clone();
+    whole.resize(60, 0);
+    assert_eq!(
+        (came.out, came.again),
+        (vec![(3, whole)], 1),
+        "a frame stays one"
+    );
 }
 
 #[test]
