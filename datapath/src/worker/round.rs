@@ -6,7 +6,8 @@
 //!           '-------- headers to be read again ---'
 //! ```
 //!
-//! Each ready queue gives at most one batch a round. Its packets are looked up together, then
+//! Each ready queue gives at most one batch a round, or two where reading costs no system call: the
+//! call that sends them is the dearer one. The packets of a batch are looked up together, then
 //! decided and carried out one by one in order of arrival, so packets of one flow never overtake
 //! each other and a decision sees what the packet before it taught the FDB. Output is collected
 //! per queue and written once, at the end of the round.
@@ -72,6 +73,15 @@ pub(super) struct Scratch {
     received: Vec<(u64, u64)>,
 }
 
+/// What a queue gave.
+#[derive(Clone, Copy)]
+struct Served {
+    /// Packets.
+    len: usize,
+    /// It is to be read again in the next round.
+    more: bool,
+}
+
 impl Worker {
     /// Moves what is ready, once. Answers how many packets were received, made or taken over.
     pub fn round(&mut self, now: Instant, tick: Tick) -> usize {
@@ -82,7 +92,16 @@ impl Worker {
         let mut ready = std::mem::take(&mut self.scratch.ready);
         std::mem::swap(&mut ready, &mut self.ports.ready);
         for number in ready.drain(..) {
-            moved += self.serve(number, now, tick);
+            let mut served = self.serve(number, now, tick);
+            moved += served.len;
+            // A full batch has more behind it, as a rule.
+            if served.len == BATCH_LEN && self.ports.is_cheap(number) {
+                served = self.serve(number, now, tick);
+                moved += served.len;
+            }
+            if served.more {
+                self.ports.ready.push(number);
+            }
         }
         self.scratch.ready = ready;
 
@@ -121,12 +140,10 @@ impl Worker {
     }
 
     /// One batch from one queue, up to its outputs.
-    fn serve(&mut self, number: u32, now: Instant, tick: Tick) -> usize {
+    fn serve(&mut self, number: u32, now: Instant, tick: Tick) -> Served {
         let begin = cycles();
         let mut batch = self.scratch.batch.take().unwrap_or_default();
-        if self.ports.rx(number, now, &mut self.pool, &mut batch) {
-            self.ports.ready.push(number);
-        }
+        let more = self.ports.rx(number, now, &mut self.pool, &mut batch);
         let len = batch.len();
         let received = cycles();
         self.stats
@@ -141,7 +158,7 @@ impl Worker {
             }
         }
         self.scratch.batch = Some(batch);
-        len
+        Served { len, more }
     }
 
     /// Our own answers enter the pipeline like packets from the port for which they speak.
@@ -403,6 +420,7 @@ impl Worker {
             sent += slot.out.len();
             if slot.out.iter().all(|packet| slot.caps.accepts(packet)) {
                 slot.io.tx(now, &mut self.pool, &mut slot.out);
+                self.ports.sent(number);
                 continue;
             }
             let port = slot.id.port;
@@ -427,6 +445,7 @@ impl Worker {
                 }
             }
             slot.io.tx(now, &mut self.pool, &mut fitted);
+            self.ports.sent(number);
         }
         self.scratch.dirty = dirty;
         self.scratch.fitted = fitted;
