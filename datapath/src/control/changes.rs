@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vswitch_dpapi::message::Reply;
 use vswitch_dpapi::{BridgeId, Change};
-use vswitch_flow::{FlowFlags, FlowRule, Group, Meter};
+use vswitch_flow::{FlowRule, Group, Meter};
 
 use super::{ChangeError, Control, Refusal, removal};
 use crate::pipeline::Gone;
@@ -62,11 +62,7 @@ impl Control {
 
     /// Tells of flows that have gone. The tables without them have been published.
     pub(super) fn tell_gone(&mut self, gone: &[Gone]) -> Result<(), Refusal> {
-        let wanted = |gone: &Gone| {
-            let flags = gone.rule.flow().flags;
-            gone.reason.is_some() && flags.has(FlowFlags::SEND_FLOW_REM)
-        };
-        if !gone.iter().any(wanted) {
+        if !gone.iter().any(Gone::is_told) {
             return Ok(());
         }
         // No packet meets them any more; what workers still know of is the last of their traffic.

@@ -16,7 +16,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Desired, Event, Removal};
-use vswitch_flow::{FlowFlags, FlowMod, FlowRule, Group, Meter};
+use vswitch_flow::{FlowMod, FlowRule, Group, Meter};
 
 use crate::pipeline::{self, Effect, Evictions, Gone, Log, Rule, Tables};
 use crate::tick::Tick;
@@ -335,7 +335,7 @@ impl Ledger {
     }
 }
 
-/// What controllers are told of a flow that has gone, if they want to be told. Workers have told of
+/// What is told of a flow that has gone, if it is ([`Gone::is_told`]). Workers have told of
 /// all traffic before.
 #[must_use]
 pub fn removal(gone: &Gone, now: Tick) -> Option<Event> {
@@ -347,8 +347,7 @@ pub fn removal(gone: &Gone, now: Tick) -> Option<Event> {
     else {
         return None;
     };
-    let wanted = rule.flow().flags.has(FlowFlags::SEND_FLOW_REM);
-    wanted.then(|| Event::FlowRemoved {
+    gone.is_told().then(|| Event::FlowRemoved {
         bridge: *bridge,
         rule: Box::new(rule.to_flow()),
         reason: *reason,

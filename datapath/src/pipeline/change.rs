@@ -44,6 +44,21 @@ pub struct Gone {
     pub reason: Option<Removal>,
 }
 
+impl Gone {
+    /// Whether its end is told: where somebody asked for that with the flow, and where nobody has
+    /// asked for its end, since whoever remembers the tables does not know of it otherwise.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        match self.reason {
+            None => false,
+            Some(Removal::Idle | Removal::Hard | Removal::Eviction) => true,
+            Some(Removal::Delete | Removal::GroupDelete | Removal::MeterDelete) => {
+                self.rule.flow().flags.has(FlowFlags::SEND_FLOW_REM)
+            }
+        }
+    }
+}
+
 /// What a draft did to flows.
 #[derive(Clone, Debug, Default)]
 pub struct Log {

@@ -14,7 +14,7 @@ use crate::desired::BridgeId;
 pub enum Event {
     /// A packet for the controller.
     PacketIn(Box<PacketIn>),
-    /// A flow has gone.
+    /// A flow has gone by itself or to make room, or was deleted and had asked for this to be told.
     FlowRemoved {
         /// On which bridge.
         bridge: BridgeId,

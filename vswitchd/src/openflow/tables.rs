@@ -14,9 +14,7 @@ use hashbrown::HashTable;
 use vswitch_dpapi::Change;
 use vswitch_flow::action::Action;
 use vswitch_flow::group::BUCKET_ALL;
-use vswitch_flow::{
-    FlowCommand, FlowFlags, FlowMod, FlowRule, Group, GroupMod, Match, Meter, MeterMod,
-};
+use vswitch_flow::{FlowCommand, FlowFlags, FlowMod, FlowRule, Group, GroupMod, Meter, MeterMod};
 
 /// Flags that stay with a flow; the others are about the change that brings it.
 const KEPT: FlowFlags = FlowFlags(
@@ -105,13 +103,42 @@ impl Tables {
         }
     }
 
-    /// The flow has gone by itself.
+    /// The flow has gone.
     pub fn remove(&mut self, rule: &FlowRule) {
         let hash = Self::hash(&self.hasher, rule);
         if let Some(table) = self.flows.get_mut(&rule.table)
             && let Ok(entry) = table.find_entry(hash, |other| Self::is_same(other, rule))
         {
-            entry.remove();
+            let (rule, _) = entry.remove();
+            self.forget_learned(learned_by(&rule));
+        }
+    }
+
+    /// Takes flows out, and what goes with them.
+    fn take_out(&mut self, only: Option<u8>, goes: impl Fn(&FlowRule) -> bool) {
+        let mut learned = Vec::new();
+        for (number, table) in &mut self.flows {
+            if only.is_none_or(|only| only == *number) {
+                table.retain(|rule| {
+                    let stays = !goes(rule);
+                    if !stays {
+                        learned.extend(learned_by(rule));
+                    }
+                    stays
+                });
+            }
+        }
+        self.forget_learned(learned);
+    }
+
+    /// What was learned goes when nobody who learns it is left.
+    fn forget_learned(&mut self, learned: Vec<(u8, u64)>) {
+        for (table, cookie) in learned {
+            let mut flows = self.flows();
+            if !flows.any(|rule| learned_by(rule).contains(&(table, cookie))) {
+                drop(flows);
+                self.take_out(Some(table), |rule| rule.cookie == cookie);
+            }
         }
     }
 
@@ -180,13 +207,9 @@ impl Tables {
                     self.remove(&change.rule);
                 }
             }
-            FlowCommand::Delete if is_unconditional(&change) => {
-                self.tables_mut(&change).for_each(HashTable::clear);
-            }
             FlowCommand::Delete | FlowCommand::DeleteStrict => {
-                for table in self.tables_mut(&change) {
-                    table.retain(|rule| !change.concerns(rule));
-                }
+                let only = (!change.all_tables).then_some(change.rule.table);
+                self.take_out(only, |rule| change.concerns(rule));
             }
         }
     }
@@ -206,11 +229,11 @@ impl Tables {
             }
             GroupMod::Delete(id) => {
                 self.groups.remove(&id);
-                self.forget_flows(|rule| rule.uses_group(id));
+                self.take_out(None, |rule| rule.uses_group(id));
             }
             GroupMod::DeleteAll => {
                 self.groups.clear();
-                self.forget_flows(|rule| {
+                self.take_out(None, |rule| {
                     let mut found = false;
                     rule.each_action(&mut |action| found |= matches!(action, Action::Group(_)));
                     found
@@ -242,37 +265,34 @@ impl Tables {
             MeterMod::Add(meter) | MeterMod::Modify(meter) => self.set_meter(meter.clone()),
             MeterMod::Delete(id) => {
                 self.meters.remove(id);
-                self.forget_flows(|rule| rule.instructions.meter == Some(*id));
+                self.take_out(None, |rule| rule.instructions.meter == Some(*id));
             }
             MeterMod::DeleteAll => {
                 self.meters.clear();
-                self.forget_flows(|rule| rule.instructions.meter.is_some());
+                self.take_out(None, |rule| rule.instructions.meter.is_some());
             }
-        }
-    }
-
-    fn forget_flows(&mut self, goes: impl Fn(&FlowRule) -> bool) {
-        for table in self.flows.values_mut() {
-            table.retain(|rule| !goes(rule));
         }
     }
 }
 
-/// Whether a deletion takes all flows of its tables.
-fn is_unconditional(change: &FlowMod) -> bool {
-    let all = FlowMod {
-        all_tables: change.all_tables,
-        ..FlowMod::new(change.command, FlowRule::default())
-    };
-    change.rule.matches == Match::any()
-        && change.cookie_mask == 0
-        && (change.out_port, change.out_group) == (all.out_port, all.out_group)
+/// Table and cookie of flows that a flow has learned and that are to go with it.
+fn learned_by(rule: &FlowRule) -> Vec<(u8, u64)> {
+    let mut learned = Vec::new();
+    rule.each_action(&mut |action| {
+        if let Action::Learn(learn) = action
+            && learn.delete_learned
+        {
+            learned.push((learn.table, learn.cookie));
+        }
+    });
+    learned
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vswitch_flow::{Field, Instructions, OfPort};
+    use vswitch_flow::action::Learn;
+    use vswitch_flow::{Field, Instructions, Match, OfPort};
 
     fn rule(table: u8, priority: u16, port: u128, to: u32) -> FlowRule {
         FlowRule {
@@ -378,6 +398,37 @@ mod tests {
             ..strict
         };
         assert_eq!(left(other_cookie), rules);
+    }
+
+    #[test]
+    fn what_was_learned_goes_with_the_last_who_learns_it() {
+        let learner = |priority| FlowRule {
+            instructions: Instructions::apply(vec![Action::Learn(Box::new(Learn {
+                idle_timeout: 0,
+                hard_timeout: 0,
+                fin_idle_timeout: 0,
+                fin_hard_timeout: 0,
+                priority: 1,
+                cookie: 9,
+                table: 3,
+                send_flow_rem: false,
+                delete_learned: true,
+                limit: 0,
+                result: None,
+                specs: Vec::new(),
+            }))]),
+            ..rule(0, priority, 1, 0)
+        };
+        let learned = FlowRule {
+            cookie: 9,
+            ..rule(3, 1, 7, 1)
+        };
+        let other = rule(3, 1, 8, 1);
+        let mut tables = Tables::with_flows([learner(1), learner(2), learned, other.clone()]);
+        tables.apply(flow(FlowCommand::DeleteStrict, learner(1)));
+        assert_eq!(tables.len(), 3);
+        tables.remove(&learner(2));
+        assert_eq!(all(&tables), [other]);
     }
 
     #[test]
