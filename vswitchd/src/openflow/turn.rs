@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use vswitch_dpapi::Change;
 use vswitch_flow::rule::TABLE_MAX;
-use vswitch_flow::{FlowCommand, FlowMod};
+use vswitch_flow::{FlowCommand, FlowMod, check};
 use vswitch_openflow::error::ErrorMessage;
 use vswitch_openflow::request_forward::RequestForward;
 use vswitch_openflow::{ErrorCode, Message, Version};
@@ -269,15 +269,23 @@ pub(super) fn change(message: Message, version: Version) -> Result<Change, Error
             check_flow(&message.change, version)?;
             Ok(Change::Flow(Box::new(message.change)))
         }
-        Message::GroupMod(change) => Ok(Change::Group(Box::new(change))),
-        Message::MeterMod(change) => Ok(Change::Meter(Box::new(change))),
+        Message::GroupMod(change) => {
+            check::check_group_mod(&change).map_err(|why| refuse::fault(&why))?;
+            Ok(Change::Group(Box::new(change)))
+        }
+        Message::MeterMod(change) => {
+            check::check_meter_mod(&change).map_err(|why| refuse::fault(&why))?;
+            Ok(Change::Meter(Box::new(change)))
+        }
         _ => Err(ErrorCode::BrcBadType),
     }
 }
 
-fn check_flow(change: &FlowMod, _version: Version) -> Result<(), ErrorCode> {
+fn check_flow(change: &FlowMod, version: Version) -> Result<(), ErrorCode> {
     if change.all_tables || change.rule.table <= TABLE_MAX {
-        return Ok(());
+        // 1.0 lets an action come to nothing where later versions want to know that it does not.
+        let strict = version > Version::V10;
+        return check::check_flow_mod(change, strict).map_err(|why| refuse::fault(&why));
     }
     // Open vSwitch keeps table 254 for itself and lets nobody write it.
     match change.command {
