@@ -35,8 +35,8 @@ use vswitch_sys::memory::Frame;
 const CHUNKS: u32 = 2048;
 const LARGES: u32 = 64;
 
-/// Rounds without a packet after which nothing moves any more: a queue whose packets missed the cache,
-/// and again when their headers were read anew, is passed over for a few.
+/// Rounds without a packet after which nothing moves any more: a queue whose packets missed the cache is
+/// passed over for at most 16.
 const IDLE_ROUNDS: usize = 24;
 
 /// What a memory port can take when a test does not care.

@@ -15,7 +15,7 @@ use vswitch_datapath::tick::Tick;
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Desired, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
 };
-use vswitch_flow::{Action, Field, FlowKey, FlowRule, OfPort};
+use vswitch_flow::{Action, Field, FlowKey, FlowRule, OfPort, Subfield};
 use vswitch_packet::build::Builder;
 use vswitch_packet::checksum::Sum;
 use vswitch_packet::icmpv6::{NEIGHBOUR_ADVERT, NEIGHBOUR_SOLICIT};
@@ -134,10 +134,35 @@ fn action() -> impl Strategy<Value = Action> {
             let mask = if whole { max } else { mask & max };
             Action::SetField { field, value: value & mask, mask }
         }),
+        3 => (part(), any::<u128>()).prop_map(|(dst, value)| {
+            let value = value & (dst.mask() >> dst.offset);
+            Action::Load { dst, value }
+        }),
+        3 => (part(), part()).prop_map(|(mut src, mut dst)| {
+            src.bits = src.bits.min(dst.bits);
+            dst.bits = src.bits;
+            Action::Move { src, dst }
+        }),
         1 => prop_oneof![Just(0x8100), Just(0x88a8)].prop_map(Action::PushVlan),
         1 => Just(Action::PopVlan),
+        1 => Just(Action::DecTtl(vec![])),
         2 => Just(Action::Output(OfPort(2))),
     ]
+}
+
+/// Some bits of a field.
+fn part() -> impl Strategy<Value = Subfield> {
+    let bits = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
+    (prop::sample::select(&WRITABLE[..]), bits).prop_map(|(field, (offset, bits))| {
+        let width = usize::from(field.info().bits);
+        let offset = offset.index(width);
+        let bits = 1 + bits.index(width - offset);
+        Subfield {
+            field,
+            offset: offset as u8,
+            bits: bits as u8,
+        }
+    })
 }
 
 /// The actions' meaning on a key, spelled out. `None` when the key would not show all of it.
@@ -169,6 +194,28 @@ fn apply(key: &mut FlowKey, action: &Action) -> Option<()> {
             }
             let tci = if outer.1 == 0 { 0x1000 } else { outer.1 };
             put(key, (((*tpid).into(), tci), outer));
+        }
+        Action::Load { dst, value } => {
+            let set = Action::SetField {
+                field: dst.field,
+                value: value << dst.offset & dst.mask(),
+                mask: dst.mask(),
+            };
+            return apply(key, &set);
+        }
+        Action::Move { src, dst } => {
+            let value = match src.field.info().prerequisite.holds(key) {
+                true => (key.field(src.field) & src.mask()) >> src.offset,
+                false => 0,
+            };
+            return apply(key, &Action::Load { dst: *dst, value });
+        }
+        Action::DecTtl(_) => {
+            if Field::IpTtl.info().prerequisite.holds(key) {
+                let ttl = key.field(Field::IpTtl);
+                // A used up one ends the list.
+                key.set(Field::IpTtl, (ttl > 1).then(|| ttl - 1)?);
+            }
         }
         // With a code, the message is not one of neighbour discovery any more.
         Action::SetField {
@@ -277,11 +324,10 @@ const fn sum_at(protocol: u8) -> usize {
 }
 
 fn assert_sums(bytes: &[u8], begun: bool) -> Result<(), TestCaseError> {
-    let layout = extract(bytes, bytes.len(), IN_PORT)
-        .expect("long enough")
-        .layout;
-    let ip = &bytes[usize::from(layout.l3)..];
-    if ip[0] >> 4 == 4 && ip.len() >= 20 {
+    let read = extract(bytes, bytes.len(), IN_PORT).expect("long enough");
+    let ip = &bytes[usize::from(read.layout.l3)..];
+    let is_ipv4 = read.key.to_dense().field(Field::EthType) == 0x0800;
+    if is_ipv4 && ip[0] >> 4 == 4 && ip.len() >= 20 {
         let mut sum = Sum::new();
         sum.add(&ip[..20]);
         prop_assert!(sum.is_whole(), "the IPv4 header's sum");

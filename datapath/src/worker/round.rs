@@ -45,6 +45,10 @@ const MISSES_FREE: u32 = 8;
 /// Translations beyond the free ones for which a queue is passed over one round.
 const MISSES_PER_PENALTY: u32 = 8;
 
+/// Rounds that a queue is passed over at most, whatever its packets cost: what waits in its ring
+/// must not be forgotten.
+const PENALTY_MAX: u32 = 16;
+
 /// Packets taken over from other workers in a round: enough to keep up with several.
 const TAKEN_OVER_MAX: usize = 4 * BATCH_LEN;
 
@@ -153,7 +157,8 @@ impl Worker {
             self.scratch.received.push((begin, len as u64));
             let misses = self.decide(&mut batch, tick);
             if let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) {
-                slot.penalty = misses.saturating_sub(MISSES_FREE) / MISSES_PER_PENALTY;
+                let penalty = misses.saturating_sub(MISSES_FREE) / MISSES_PER_PENALTY;
+                slot.penalty = penalty.min(PENALTY_MAX);
                 slot.cycles += cycles().wrapping_sub(begin);
             }
         }
