@@ -16,10 +16,9 @@ use anyhow::{Context, Result, ensure};
 use vswitch_sys::bpf::{Attach, Counters, Link, XdpMode, programs};
 use vswitch_tests::netns::Namespace;
 
-/// Frames of one call of the kernel. Between two calls the kernel waits for RCU twice, which takes
-/// some 20 ms in which nothing is sent; half a second of sending makes that five percent. A source
-/// ends only when its call is over.
-const CALL_LEN: u32 = 2_000_000;
+/// Frames of one call of the kernel. A call costs some 100 µs to begin, and ends a source only when
+/// it is over.
+const CALL_LEN: u32 = 100_000;
 
 /// Frames that the kernel hands to the device at a time, what NAPI also takes at a time.
 const BATCH_LEN: u32 = 64;

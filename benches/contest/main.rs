@@ -1,7 +1,6 @@
 //! The whole switch, real processes and all, beside what else could connect two namespaces.
 //!
-//! `cargo xtask bench contest [-- [--quick] [--only NAME]...]`, as root; `--only` takes part of a
-//! name and prints the samples of those contenders. All contenders stand at once and take turns in
+//! `cargo xtask bench contest [-- --quick]`, as root. All contenders stand at once and take turns in
 //! every repeat, so that a machine that changes its mind does so for all; a figure is the median
 //! of the repeats. Packets and bytes are counted at the receiver. The switch's worker and the bare
 //! forwarders are pinned to core 1, the XDP source to core 0, applications to nothing. Congestion
@@ -140,14 +139,7 @@ fn measure() -> Result<()> {
     };
     let begin = Instant::now();
     let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let only = only();
-    let contenders: Vec<_> = scene::all()?
-        .into_iter()
-        .filter(|c| only.is_empty() || only.iter().any(|name| c.name().contains(&**name)))
-        .collect();
-    if !only.is_empty() {
-        return measure_only(&contenders, &plan);
-    }
+    let contenders = scene::all()?;
     let idle = Idle::new(plan.idle_ports)?;
     let mut run = Run::default();
     for repeat in 0..plan.repeats {
@@ -196,30 +188,6 @@ fn measure() -> Result<()> {
     println!("{}", report.summary());
     if let Some(folder) = std::env::var_os("VSWITCH_BENCH_RUN") {
         report.keep(&PathBuf::from(folder))?;
-    }
-    Ok(())
-}
-
-/// The parts of names that `--only` gave.
-fn only() -> Vec<String> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let pairs = arguments.windows(2);
-    let given = pairs.filter(|pair| pair[0] == "--only");
-    given.map(|pair| pair[1].clone()).collect()
-}
-
-/// Some of the contenders, every sample printed as it comes: to try things out.
-fn measure_only(contenders: &[Contender], plan: &Plan) -> Result<()> {
-    let mut run = Run::default();
-    for repeat in 0..plan.repeats {
-        run.repeat = repeat;
-        for contender in contenders {
-            turn(contender, plan, &mut run)
-                .with_context(|| format!("{}, repeat {repeat}", contender.name()))?;
-        }
-        for sample in run.samples.drain(..) {
-            println!("{sample}");
-        }
     }
     Ok(())
 }

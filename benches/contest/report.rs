@@ -63,17 +63,6 @@ pub(crate) struct Sample {
     pub(crate) others: f64,
 }
 
-impl std::fmt::Display for Sample {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (_, title, unit) = self.measure.words();
-        let (contender, value, others) = (self.contender, self.value, self.others);
-        write!(
-            f,
-            "{title}: {contender}: {value:.2} {unit} (others {others:.2})"
-        )
-    }
-}
-
 /// A ratio of two medians and what it should be.
 struct Target {
     measure: Measure,

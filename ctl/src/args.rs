@@ -7,15 +7,19 @@ use std::time::Duration;
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, value_parser};
+use vswitch_openflow::Version;
 use vswitch_rpc::method::Options;
 use vswitch_rpc::{DEFAULT_RUNDIR, RUNDIR_VARIABLE};
 
-use crate::commands::{self, Argument, Command};
+use crate::commands::{self, Argument, Command, Run};
 use crate::generate;
 
 /// What `--timeout` is without being given: longer than any command takes on a machine in trouble
 /// (starting a datapath included), short enough for a person to see that something hangs.
 const DEFAULT_TIMEOUT_S: &str = "60";
+
+/// What OpenFlow commands speak unless told otherwise: the version whose every message is known here.
+const DEFAULT_OPENFLOW: &str = "OpenFlow13";
 
 /// The name under which key=value words are kept.
 const OPTIONS: &str = "KEY=VALUE";
@@ -29,6 +33,8 @@ pub struct Globals {
     pub json: bool,
     /// How long to wait for an answer.
     pub timeout: Duration,
+    /// Versions of OpenFlow to offer.
+    pub versions: Vec<Version>,
 }
 
 impl Globals {
@@ -41,6 +47,11 @@ impl Globals {
                 .unwrap_or(DEFAULT_RUNDIR.into()),
             json: matches.get_flag("json"),
             timeout: Duration::from_secs(*matches.get_one("timeout").expect("it has a default")),
+            versions: matches
+                .get_many::<Version>("openflow")
+                .expect("it has a default")
+                .copied()
+                .collect(),
         }
     }
 }
@@ -79,7 +90,7 @@ pub fn parser() -> clap::Command {
     root.subcommand(generate::parser())
 }
 
-fn globals() -> [clap::Arg; 3] {
+fn globals() -> [clap::Arg; 4] {
     [
         clap::Arg::new("rundir")
             .long("rundir")
@@ -103,6 +114,15 @@ fn globals() -> [clap::Arg; 3] {
             .help("How long to wait for an answer")
             .default_value(DEFAULT_TIMEOUT_S)
             .value_parser(value_parser!(u64).range(1..=86_400))
+            .global(true),
+        clap::Arg::new("openflow")
+            .long("openflow")
+            .short('O')
+            .value_name("VERSION")
+            .help("Versions of OpenFlow to offer: OpenFlow10, OpenFlow13, OpenFlow14")
+            .default_value(DEFAULT_OPENFLOW)
+            .value_delimiter(',')
+            .value_parser(ValueParser::from(openflow_version))
             .global(true),
     ]
 }
@@ -142,6 +162,9 @@ fn subcommand(command: &'static Command, word: &'static str) -> clap::Command {
                 .num_args(0..)
                 .trailing_var_arg(true)
                 .allow_hyphen_values(true),
+            Argument::Valued(name, value, help) => {
+                clap::Arg::new(name).long(name).value_name(value).help(help)
+            }
             Argument::Flag(name, short, help) => {
                 let mut flag = clap::Arg::new(name)
                     .long(name)
@@ -172,6 +195,20 @@ fn key_value(word: &str) -> Result<(String, String), NotKeyValue> {
         return Err(NotKeyValue);
     }
     Ok((key.into(), value.into()))
+}
+
+/// The word names no version that is spoken here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("versions are OpenFlow10, OpenFlow13 and OpenFlow14, with commas between several")]
+struct NoVersion;
+
+fn openflow_version(word: &str) -> Result<Version, NoVersion> {
+    match word.trim_start_matches("OpenFlow") {
+        "10" | "1.0" => Ok(Version::V10),
+        "13" | "1.3" => Ok(Version::V13),
+        "14" | "1.4" => Ok(Version::V14),
+        _ => Err(NoVersion),
+    }
 }
 
 /// The words of the command that was typed, and its own matches.
@@ -219,6 +256,16 @@ impl<'a> Typed<'a> {
         self.matches.get_flag(name)
     }
 
+    /// An [`Argument::Flag`] that not every command has.
+    pub fn has_flag(&self, name: &str) -> bool {
+        matches!(self.matches.try_get_one::<bool>(name), Ok(Some(true)))
+    }
+
+    /// An [`Argument::Valued`].
+    pub fn value(&self, name: &str) -> Option<String> {
+        self.optional(name)
+    }
+
     /// The settings of an [`Argument::Options`]. A key given twice is an error: which of the two
     /// was meant?
     pub fn options(&self) -> Result<Options, clap::Error> {
@@ -238,16 +285,21 @@ impl<'a> Typed<'a> {
     }
 }
 
-/// Parses a command line into its row and its call, program name first; the world is not touched.
+/// Parses a command line into its row and, where it asks `vswitchd`, its call, program name first;
+/// the world is not touched.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Option<(&'static Command, vswitch_rpc::Call)>, clap::Error> {
+) -> Result<Option<(&'static Command, Option<vswitch_rpc::Call>)>, clap::Error> {
     let matches = parser().try_get_matches_from(arguments)?;
     let (words, matches) = deepest(&matches);
     let Some(command) = commands::find(&words) else {
         return Ok(None);
     };
-    Ok(Some((command, (command.call)(&Typed::new(matches))?)))
+    let call = match command.run {
+        Run::Ask(meaning, _) | Run::Either(_, meaning, _) => Some(meaning(&Typed::new(matches))?),
+        Run::OpenFlow(_) | Run::Watch(_) => None,
+    };
+    Ok(Some((command, call)))
 }
 
 #[cfg(test)]
@@ -258,7 +310,7 @@ mod tests {
 
     fn typed(line: &str) -> Result<Call, clap::Error> {
         let words = line.split(' ').map(OsString::from);
-        parse(words).map(|parsed| parsed.expect("a row").1)
+        parse(words).map(|parsed| parsed.expect("a row").1.expect("a call"))
     }
 
     #[test]

@@ -8,6 +8,9 @@ use vswitch_rpc::envelope::BadResponse;
 use vswitch_rpc::frame::TooLong;
 use vswitch_rpc::{Code, Refusal};
 
+use crate::commands::openflow::Answer;
+use crate::openflow::Trouble;
+
 /// How many names a refusal lists: all keys and port types there are, not a thousand ports.
 const ALLOWED_LEN: usize = 24;
 
@@ -71,6 +74,12 @@ pub enum Failure {
     /// `vswitchd` said no.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// OpenFlow did not go well.
+    #[error(transparent)]
+    OpenFlow(#[from] Trouble),
+    /// Two things that were compared are not alike; what differs is within.
+    #[error("there are differences")]
+    Differs(Box<Answer>),
     /// Standard output or a generated file cannot be written.
     #[error("cannot write: {0}")]
     Output(io::Error),
@@ -91,6 +100,11 @@ impl Failure {
             Self::Refused(refusal) => advise(refusal),
             _ => String::new(),
         };
+        // The switch's error is shown with the message that caused it, on lines of their own.
+        if let Self::OpenFlow(trouble) = self {
+            let safe = |c: char| c.is_control() && c != '\n';
+            return format!("vsctl: {trouble}\n").replace(safe, "\u{fffd}");
+        }
         // One line whatever names are in it, and nothing that a terminal would obey.
         let line = format!("vsctl: {self}{advice}").replace(char::is_control, "\u{fffd}");
         line + "\n"

@@ -11,6 +11,9 @@
 //!   command. A reader that went away (`vsctl show | head`) is no failure.
 //! - Standard output carries the answer and nothing else; colours only where it is a terminal.
 //!
+//! - What speaks OpenFlow ([`openflow`]) goes to a bridge's agent, not to `vswitchd`'s own socket, and
+//!   works with other switches too.
+//!
 //! Two stages: `clap` says what was typed ([`args::Typed`]), the row's `call` says what is meant
 //! ([`vswitch_rpc::Call`]). The second is reached without touching the world, so tests stop there.
 #![forbid(unsafe_code)]
@@ -20,6 +23,7 @@ pub mod client;
 pub mod commands;
 pub mod error;
 pub mod generate;
+pub mod openflow;
 pub mod output;
 
 use std::ffi::OsString;
@@ -29,8 +33,10 @@ use vswitch_rpc::Call;
 
 use args::{Globals, Typed};
 use client::Client;
-use commands::Command;
+use commands::openflow::Answer;
+use commands::{Print, Run};
 use error::Failure;
+use openflow::session::Session;
 use output::Page;
 
 /// The exit status for "done".
@@ -54,6 +60,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             say(&failure);
             USAGE
         }
+        // What differs has been shown.
+        Err(Failure::Differs(_)) => FAILED,
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
         Err(failure) => {
             say(&failure);
@@ -76,9 +84,45 @@ fn carry_out(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failur
         return write(&generate::run(&words, matches)?);
     };
     let typed = Typed::new(matches);
-    let call = (command.call)(&typed)?;
-    let reply = ask(&globals, &call)?;
-    write(&render(command, &globals, &typed, reply)?)
+    let session = Session {
+        rundir: globals.rundir.clone(),
+        versions: globals.versions.clone(),
+        timeout: globals.timeout,
+        json: globals.json,
+    };
+    match command.run {
+        Run::Ask(meaning, print) => {
+            let reply = ask(&globals, &meaning(&typed)?)?;
+            write(&render(print, &globals, &typed, reply)?)
+        }
+        Run::OpenFlow(exchange) => tell(&globals, exchange(&typed, &session)),
+        Run::Either(exchange, ..) if typed.optional("BRIDGE").is_some() => {
+            tell(&globals, exchange(&typed, &session))
+        }
+        Run::Either(_, meaning, print) => {
+            let reply = ask(&globals, &meaning(&typed)?)?;
+            write(&render(print, &globals, &typed, reply)?)
+        }
+        Run::Watch(watch) => watch(&typed, &session, &mut io::stdout().lock()),
+    }
+}
+
+/// Writes what an OpenFlow command found; a difference is written and fails.
+fn tell(globals: &Globals, found: Result<Answer, Failure>) -> Result<(), Failure> {
+    let (answer, failure) = match found {
+        Ok(answer) => (answer, None),
+        Err(Failure::Differs(answer)) => (*answer, Some(Failure::Differs(Box::default()))),
+        Err(failure) => return Err(failure),
+    };
+    let bytes = if globals.json {
+        output::json(&answer.json, io::stdout().is_terminal())
+    } else {
+        // A peer's names must not command the terminal.
+        let safe = |c: char| c.is_control() && c != '\n' && c != '\t';
+        answer.text.replace(safe, "\u{fffd}").into_bytes()
+    };
+    write(&bytes)?;
+    failure.map_or(Ok(()), Err)
 }
 
 fn ask(globals: &Globals, call: &Call) -> Result<serde_json::Value, Failure> {
@@ -100,7 +144,7 @@ fn ends_vswitchd(call: &Call) -> bool {
 }
 
 fn render(
-    command: &Command,
+    print: Print,
     globals: &Globals,
     typed: &Typed<'_>,
     mut reply: serde_json::Value,
@@ -111,7 +155,7 @@ fn render(
     }
     output::defuse(&mut reply);
     let mut page = Page::new(terminal && output::colours_wanted());
-    (command.print)(typed, reply, &mut page).map_err(Failure::from)?;
+    print(typed, reply, &mut page).map_err(Failure::from)?;
     Ok(page.into_bytes())
 }
 

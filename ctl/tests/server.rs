@@ -96,7 +96,7 @@ fn json_prints_the_reply_as_it_came() {
     assert_eq!(out(&output), "[\"br0\",\"br1\"]\n");
     // A field this vsctl does not know is kept.
     let reply = json!({"removed": 2, "from_a_later_version": true});
-    let (_, output) = Server::replying(reply.clone()).ask(&["--json", "del-flows", "br0"]);
+    let (_, output) = Server::replying(reply.clone()).ask(&["--json", "fdb", "flush", "br0"]);
     assert_eq!(serde_json::from_str::<Value>(out(&output)).unwrap(), reply);
 }
 

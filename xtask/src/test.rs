@@ -32,6 +32,10 @@ enum Rung {
     Cli,
     /// Real processes, devices and traffic between namespaces (root)
     System,
+    /// Controllers and tools of others drive the switch (root)
+    Clients,
+    /// The 991 OpenFlow 1.3 tests of os-ken; 40 minutes, so only when named (root)
+    Ryu,
 }
 
 impl Rung {
@@ -42,11 +46,18 @@ impl Rung {
             Self::Sim => "sim",
             Self::Cli => "cli",
             Self::System => "system",
+            Self::Clients => "clients",
+            Self::Ryu => "ryu",
         }
     }
 
     fn needs_root(self) -> bool {
-        matches!(self, Self::Cli | Self::System)
+        matches!(self, Self::Cli | Self::System | Self::Clients | Self::Ryu)
+    }
+
+    /// Whether it is climbed only when it is named.
+    fn is_long(self) -> bool {
+        matches!(self, Self::Ryu)
     }
 
     /// The arguments of `cargo test` for each part of the rung.
@@ -63,6 +74,16 @@ impl Rung {
     }
 }
 
+/// Programs in Python: which rungs use one, the variable that tells them where it is, the package.
+const PYTHON: [(&[Rung], &str, &str); 2] = [
+    (
+        &[Rung::Clients, Rung::Ryu],
+        "VSWITCH_OSKEN",
+        "os-ken==3.1.1",
+    ),
+    (&[Rung::Clients], "VSWITCH_FAUCET", "faucet==1.10.12"),
+];
+
 /// How many cases each property has.
 const CASES: &str = "PROPTEST_CASES";
 
@@ -75,11 +96,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let chosen: Vec<Rung> = Rung::value_variants()
         .iter()
         .copied()
-        .filter(|rung| arguments.rungs.is_empty() || arguments.rungs.contains(rung))
+        .filter(|rung| match arguments.rungs.is_empty() {
+            true => !rung.is_long(),
+            false => arguments.rungs.contains(rung),
+        })
         .collect();
     let mut steps = Steps::new();
     if tools::is_root() && chosen.iter().any(|rung| rung.needs_root()) {
         tools::debian_programs(tools::SANDBOX_PROGRAMS)?;
+    }
+    let mut environments = Vec::new();
+    if tools::is_root() {
+        for (rungs, variable, package) in PYTHON {
+            if rungs.iter().any(|rung| chosen.contains(rung)) {
+                environments.push((variable, tools::python_environment(package)?));
+            }
+        }
     }
     for rung in chosen {
         if rung.needs_root() && !tools::is_root() {
@@ -96,6 +128,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 if matches!(rung, Rung::Prop) && std::env::var_os(CASES).is_none() {
                     cargo.env(CASES, CASES_DEFAULT);
                 }
+                cargo.envs(environments.iter().map(|(name, path)| (name, path)));
                 if !arguments.pass.is_empty() {
                     cargo.arg("--").args(&arguments.pass);
                 }

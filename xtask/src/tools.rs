@@ -16,6 +16,8 @@ pub(crate) const SANDBOX_PROGRAMS: &[(&str, &str)] = &[
     ("ping", "iputils-ping"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("ovs-vswitchd", "openvswitch-switch"),
+    ("ovs-testcontroller", "openvswitch-testcontroller"),
 ];
 
 /// The root of the workspace.
@@ -129,6 +131,49 @@ pub(crate) fn debian_programs(wanted: &[(&str, &str)]) -> Result<()> {
         run(&mut apt(&install))?;
     }
     Ok(())
+}
+
+/// A Python environment of its own, below `target/`, that holds a package of the Python index
+/// (`name==version`) and what it needs.
+pub(crate) fn python_environment(package: &str) -> Result<PathBuf> {
+    let environment = tools_dir().join(package.replace("==", "-"));
+    let done = environment.join(".complete");
+    if done.is_file() {
+        return Ok(environment);
+    }
+    note(format_args!(
+        "installing the Python package {package} (once)"
+    ));
+    debian_programs(&[("python3", "python3")])?;
+    let make = || {
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&environment))
+    };
+    if make().is_err() {
+        // Debian's Python comes without the part that makes environments.
+        run(Command::new("apt-get")
+            .args([
+                "install",
+                "-y",
+                "-qq",
+                "--no-install-recommends",
+                "python3-venv",
+            ])
+            .stdout(Stdio::null()))?;
+        make()?;
+    }
+    run(Command::new(environment.join("bin/python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .arg(package))?;
+    std::fs::write(&done, "")?;
+    Ok(environment)
 }
 
 /// A command of `git` in the workspace that prints one line.

@@ -3,7 +3,7 @@
 use vswitch_rpc::method::Appctl;
 
 use super::Argument::{Required, Rest};
-use super::{Argument, Command, example, names, prints};
+use super::{Argument, Command, Run, example, names, prints};
 use crate::args::Typed;
 
 const ARGUMENTS: Argument = Rest("ARG", "What follows the command, options included");
@@ -30,14 +30,16 @@ pub(super) const APPCTL: Command = Command {
             "Cached flows of TCP, with the names of ports",
         ),
     ],
-    call: |typed| {
-        Ok(Appctl {
-            command: typed.text("COMMAND"),
-            args: typed.rest("ARG"),
-        }
-        .into())
-    },
-    print: prints!(Appctl, names),
+    run: Run::Ask(
+        |typed| {
+            Ok(Appctl {
+                command: typed.text("COMMAND"),
+                args: typed.rest("ARG"),
+            }
+            .into())
+        },
+        prints!(Appctl, names),
+    ),
 };
 
 pub(super) const DUMP_CONNTRACK: Command = Command {
@@ -50,8 +52,10 @@ pub(super) const DUMP_CONNTRACK: Command = Command {
         example("vsctl dpctl dump-conntrack", "All connections"),
         example("vsctl dpctl dump-conntrack -m zone=5", "Those of a zone"),
     ],
-    call: |typed| Ok(dpctl("dump-conntrack", typed).into()),
-    print: prints!(Appctl, names),
+    run: Run::Ask(
+        |typed| Ok(dpctl("dump-conntrack", typed).into()),
+        prints!(Appctl, names),
+    ),
 };
 
 pub(super) const FLUSH_CONNTRACK: Command = Command {
@@ -69,8 +73,10 @@ pub(super) const FLUSH_CONNTRACK: Command = Command {
             "Forget some",
         ),
     ],
-    call: |typed| Ok(dpctl("flush-conntrack", typed).into()),
-    print: prints!(Appctl, names),
+    run: Run::Ask(
+        |typed| Ok(dpctl("flush-conntrack", typed).into()),
+        prints!(Appctl, names),
+    ),
 };
 
 fn dpctl(word: &str, typed: &Typed<'_>) -> Appctl {

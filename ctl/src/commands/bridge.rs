@@ -3,7 +3,7 @@
 use vswitch_rpc::bridge::{AddBr, DelBr, ListBr, ReadBr, SetBr};
 
 use super::Argument::Options;
-use super::{BRIDGE, Command, example, names, nothing, prints, settings};
+use super::{BRIDGE, Command, Run, example, names, nothing, prints, settings};
 
 pub(super) const ADD: Command = Command {
     words: &["add-br"],
@@ -26,14 +26,16 @@ pub(super) const ADD: Command = Command {
             "A bridge that waits for its flows",
         ),
     ],
-    call: |typed| {
-        Ok(AddBr {
-            name: typed.text("BRIDGE"),
-            options: typed.options()?,
-        }
-        .into())
-    },
-    print: prints!(AddBr, nothing),
+    run: Run::Ask(
+        |typed| {
+            Ok(AddBr {
+                name: typed.text("BRIDGE"),
+                options: typed.options()?,
+            }
+            .into())
+        },
+        prints!(AddBr, nothing),
+    ),
 };
 
 pub(super) const DEL: Command = Command {
@@ -43,13 +45,15 @@ pub(super) const DEL: Command = Command {
     help: "Remove a bridge with its ports",
     long: "Devices that the switch made are removed, those it took are given back.",
     examples: &[example("vsctl del-br br0", "Remove br0")],
-    call: |typed| {
-        Ok(DelBr {
-            name: typed.text("BRIDGE"),
-        }
-        .into())
-    },
-    print: prints!(DelBr, nothing),
+    run: Run::Ask(
+        |typed| {
+            Ok(DelBr {
+                name: typed.text("BRIDGE"),
+            }
+            .into())
+        },
+        prints!(DelBr, nothing),
+    ),
 };
 
 pub(super) const LIST: Command = Command {
@@ -59,8 +63,7 @@ pub(super) const LIST: Command = Command {
     help: "List the bridges",
     long: "One name on a line, sorted.",
     examples: &[example("vsctl list-br", "The names of all bridges")],
-    call: |_| Ok(ListBr {}.into()),
-    print: prints!(ListBr, names),
+    run: Run::Ask(|_| Ok(ListBr {}.into()), prints!(ListBr, names)),
 };
 
 pub(super) const SET: Command = Command {
@@ -93,14 +96,16 @@ pub(super) const SET: Command = Command {
             "Two settings at once",
         ),
     ],
-    call: |typed| {
-        Ok(SetBr {
-            name: typed.text("BRIDGE"),
-            options: typed.options()?,
-        }
-        .into())
-    },
-    print: prints!(SetBr, nothing),
+    run: Run::Ask(
+        |typed| {
+            Ok(SetBr {
+                name: typed.text("BRIDGE"),
+                options: typed.options()?,
+            }
+            .into())
+        },
+        prints!(SetBr, nothing),
+    ),
 };
 
 pub(super) const SHOW_SETTINGS: Command = Command {
@@ -110,11 +115,13 @@ pub(super) const SHOW_SETTINGS: Command = Command {
     help: "Show the settings of a bridge",
     long: "One key=value on a line, defaults included, as set-br takes them.",
     examples: &[example("vsctl get-br br0", "All settings of br0")],
-    call: |typed| {
-        Ok(ReadBr {
-            name: typed.text("BRIDGE"),
-        }
-        .into())
-    },
-    print: prints!(ReadBr, settings),
+    run: Run::Ask(
+        |typed| {
+            Ok(ReadBr {
+                name: typed.text("BRIDGE"),
+            }
+            .into())
+        },
+        prints!(ReadBr, settings),
+    ),
 };

@@ -6,7 +6,7 @@ use vswitch_rpc::datapath::{
 use vswitch_rpc::text;
 
 use super::Argument::{Flag, Optional};
-use super::{Command, example, prints};
+use super::{Command, Run, example, prints};
 use crate::output::Page;
 use crate::output::Tone::{Faint, Strong};
 use crate::output::number::{per, percent};
@@ -28,10 +28,12 @@ pub(super) const DPCTL_SHOW: Command = Command {
         example("vsctl dpctl show", "Ports and lookups"),
         example("vsctl dpctl show -s", "With the counters of the ports"),
     ],
-    call: |_| Ok(DpctlShow {}.into()),
-    print: prints!(DpctlShow, |reply, typed, page| {
-        page.text(&text::dpctl_show(reply, typed.flag("statistics")));
-    }),
+    run: Run::Ask(
+        |_| Ok(DpctlShow {}.into()),
+        prints!(DpctlShow, |reply, typed, page| {
+            page.text(&text::dpctl_show(reply, typed.flag("statistics")));
+        }),
+    ),
 };
 
 pub(super) const DPCTL_DUMP_FLOWS: Command = Command {
@@ -54,17 +56,19 @@ pub(super) const DPCTL_DUMP_FLOWS: Command = Command {
             "What they hold of web requests",
         ),
     ],
-    call: |typed| {
-        Ok(DpctlDumpFlows {
-            names: typed.flag("names"),
-            filter: typed.optional("MATCH"),
-            core: None,
-        }
-        .into())
-    },
-    print: prints!(DpctlDumpFlows, |reply, _, page| {
-        page.text(&text::dpctl_dump_flows(reply, true));
-    }),
+    run: Run::Ask(
+        |typed| {
+            Ok(DpctlDumpFlows {
+                names: typed.flag("names"),
+                filter: typed.optional("MATCH"),
+                core: None,
+            }
+            .into())
+        },
+        prints!(DpctlDumpFlows, |reply, _, page| {
+            page.text(&text::dpctl_dump_flows(reply, true));
+        }),
+    ),
 };
 
 pub(super) const PMD_STATS: Command = Command {
@@ -78,8 +82,10 @@ pub(super) const PMD_STATS: Command = Command {
         example("vsctl pmd stats", "Cycles, hits and latency of each worker"),
         example("vsctl pmd stats --json", "The same for a program"),
     ],
-    call: |_| Ok(PmdStats {}.into()),
-    print: prints!(PmdStats, |reply, _, page| print_workers(reply, page)),
+    run: Run::Ask(
+        |_| Ok(PmdStats {}.into()),
+        prints!(PmdStats, |reply, _, page| print_workers(reply, page)),
+    ),
 };
 
 pub(super) const PMD_RXQ: Command = Command {
@@ -89,8 +95,10 @@ pub(super) const PMD_RXQ: Command = Command {
     help: "Show which worker reads which queue",
     long: "USAGE is the share of the worker's time that the packets of the queue took.",
     examples: &[example("vsctl pmd rxq", "Queues by worker")],
-    call: |_| Ok(PmdRxq {}.into()),
-    print: prints!(PmdRxq, |reply, _, page| print_queues(reply, page)),
+    run: Run::Ask(
+        |_| Ok(PmdRxq {}.into()),
+        prints!(PmdRxq, |reply, _, page| print_queues(reply, page)),
+    ),
 };
 
 pub(super) const DROPS: Command = Command {
@@ -107,13 +115,15 @@ pub(super) const DROPS: Command = Command {
         example("vsctl drops", "What was dropped"),
         example("vsctl drops --all", "Every reason there is"),
     ],
-    call: |typed| {
-        Ok(Drops {
-            all: typed.flag("all"),
-        }
-        .into())
-    },
-    print: prints!(Drops, |reply, _, page| print_drops(reply, page)),
+    run: Run::Ask(
+        |typed| {
+            Ok(Drops {
+                all: typed.flag("all"),
+            }
+            .into())
+        },
+        prints!(Drops, |reply, _, page| print_drops(reply, page)),
+    ),
 };
 
 fn heading(worker: u32, core: Option<u32>) -> String {

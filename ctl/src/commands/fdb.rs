@@ -1,6 +1,6 @@
 //! The forwarding table: which address is behind which port.
 
-use super::{BRIDGE, Command, example, nothing, prints};
+use super::{BRIDGE, Command, Run, example, nothing, prints};
 use crate::args::Typed;
 use crate::output::Page;
 use crate::output::table::Align::{Left, Right};
@@ -19,13 +19,15 @@ pub(super) const SHOW: Command = Command {
         "vsctl fdb show br0",
         "Which address is behind which port",
     )],
-    call: |typed| {
-        Ok(FdbShow {
-            bridge: typed.text("BRIDGE"),
-        }
-        .into())
-    },
-    print: prints!(FdbShow, |reply, _, page| page.text(&text::fdb_show(reply))),
+    run: Run::Ask(
+        |typed| {
+            Ok(FdbShow {
+                bridge: typed.text("BRIDGE"),
+            }
+            .into())
+        },
+        prints!(FdbShow, |reply, _, page| page.text(&text::fdb_show(reply))),
+    ),
 };
 
 pub(super) const FLUSH: Command = Command {
@@ -35,13 +37,15 @@ pub(super) const FLUSH: Command = Command {
     help: "Forget the addresses a bridge has learned",
     long: "Packets to a forgotten address are flooded until it is learned again.",
     examples: &[example("vsctl fdb flush br0", "Forget everything")],
-    call: |typed| {
-        Ok(FdbFlush {
-            bridge: typed.text("BRIDGE"),
-        }
-        .into())
-    },
-    print: prints!(FdbFlush, nothing),
+    run: Run::Ask(
+        |typed| {
+            Ok(FdbFlush {
+                bridge: typed.text("BRIDGE"),
+            }
+            .into())
+        },
+        prints!(FdbFlush, nothing),
+    ),
 };
 
 pub(super) const STATS: Command = Command {
@@ -55,13 +59,15 @@ pub(super) const STATS: Command = Command {
         "vsctl fdb stats br0",
         "How many addresses, by port",
     )],
-    call: |typed| {
-        Ok(FdbStats {
-            bridge: typed.text("BRIDGE"),
-        }
-        .into())
-    },
-    print: prints!(FdbStats, print_stats),
+    run: Run::Ask(
+        |typed| {
+            Ok(FdbStats {
+                bridge: typed.text("BRIDGE"),
+            }
+            .into())
+        },
+        prints!(FdbStats, print_stats),
+    ),
 };
 
 fn print_stats(stats: &FdbCounters, _: &Typed<'_>, page: &mut Page) {

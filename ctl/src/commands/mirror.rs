@@ -3,7 +3,7 @@
 use vswitch_rpc::mirror::{AddMirror, DelMirror};
 
 use super::Argument::{Options, Required};
-use super::{Argument, BRIDGE, Command, example, nothing, prints};
+use super::{Argument, BRIDGE, Command, Run, example, nothing, prints};
 
 const MIRROR: Argument = Required("NAME", "The mirror");
 
@@ -29,16 +29,18 @@ pub(super) const ADD: Command = Command {
         "vsctl add-mirror br0 m0 select_src=sw1 select_dst=sw1 output_port=sw3",
         "Copy all traffic of sw1 to sw3",
     )],
-    call: |typed| {
-        let (bridge, name) = (typed.text("BRIDGE"), typed.text("NAME"));
-        Ok(AddMirror {
-            bridge,
-            name,
-            options: typed.options()?,
-        }
-        .into())
-    },
-    print: prints!(AddMirror, nothing),
+    run: Run::Ask(
+        |typed| {
+            let (bridge, name) = (typed.text("BRIDGE"), typed.text("NAME"));
+            Ok(AddMirror {
+                bridge,
+                name,
+                options: typed.options()?,
+            }
+            .into())
+        },
+        prints!(AddMirror, nothing),
+    ),
 };
 
 pub(super) const DEL: Command = Command {
@@ -48,12 +50,14 @@ pub(super) const DEL: Command = Command {
     help: "Stop a mirror",
     long: "The ports it copied from and to stay as they are.",
     examples: &[example("vsctl del-mirror br0 m0", "Remove the mirror m0")],
-    call: |typed| {
-        Ok(DelMirror {
-            bridge: typed.text("BRIDGE"),
-            name: typed.text("NAME"),
-        }
-        .into())
-    },
-    print: prints!(DelMirror, nothing),
+    run: Run::Ask(
+        |typed| {
+            Ok(DelMirror {
+                bridge: typed.text("BRIDGE"),
+                name: typed.text("NAME"),
+            }
+            .into())
+        },
+        prints!(DelMirror, nothing),
+    ),
 };

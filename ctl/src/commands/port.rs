@@ -6,7 +6,7 @@ use vswitch_rpc::port::{
 use vswitch_rpc::text::of_port;
 
 use super::Argument::{Optional, Options};
-use super::{BRIDGE, Command, PORT, example, names, nothing, prints, settings};
+use super::{BRIDGE, Command, PORT, Run, example, names, nothing, prints, settings};
 use crate::args::Typed;
 use crate::output::Page;
 use crate::output::table::Align::{Left, Right};
@@ -56,16 +56,18 @@ pub(super) const ADD: Command = Command {
             "One end of a cable to another bridge",
         ),
     ],
-    call: |typed| {
-        let (bridge, name) = (typed.text("BRIDGE"), typed.text("PORT"));
-        Ok(AddPort {
-            bridge,
-            name,
-            options: typed.options()?,
-        }
-        .into())
-    },
-    print: prints!(AddPort, print_added),
+    run: Run::Ask(
+        |typed| {
+            let (bridge, name) = (typed.text("BRIDGE"), typed.text("PORT"));
+            Ok(AddPort {
+                bridge,
+                name,
+                options: typed.options()?,
+            }
+            .into())
+        },
+        prints!(AddPort, print_added),
+    ),
 };
 
 pub(super) const DEL: Command = Command {
@@ -75,14 +77,16 @@ pub(super) const DEL: Command = Command {
     help: "Detach a device from its bridge",
     long: "A device that the switch made is removed, one that it took is given back.",
     examples: &[example("vsctl del-port br0 eth1", "Give eth1 back")],
-    call: |typed| {
-        Ok(DelPort {
-            bridge: typed.text("BRIDGE"),
-            name: typed.text("PORT"),
-        }
-        .into())
-    },
-    print: prints!(DelPort, nothing),
+    run: Run::Ask(
+        |typed| {
+            Ok(DelPort {
+                bridge: typed.text("BRIDGE"),
+                name: typed.text("PORT"),
+            }
+            .into())
+        },
+        prints!(DelPort, nothing),
+    ),
 };
 
 pub(super) const LIST: Command = Command {
@@ -92,13 +96,15 @@ pub(super) const LIST: Command = Command {
     help: "List the ports of a bridge",
     long: "One name on a line, in the order of their numbers; LOCAL is left out.",
     examples: &[example("vsctl list-ports br0", "The names of br0's ports")],
-    call: |typed| {
-        Ok(ListPorts {
-            bridge: typed.text("BRIDGE"),
-        }
-        .into())
-    },
-    print: prints!(ListPorts, names),
+    run: Run::Ask(
+        |typed| {
+            Ok(ListPorts {
+                bridge: typed.text("BRIDGE"),
+            }
+            .into())
+        },
+        prints!(ListPorts, names),
+    ),
 };
 
 pub(super) const SET: Command = Command {
@@ -123,16 +129,18 @@ pub(super) const SET: Command = Command {
         ),
         example("vsctl set-port br0 vm1 tag=", "Back to no VLAN"),
     ],
-    call: |typed| {
-        let (bridge, name) = (typed.text("BRIDGE"), typed.text("PORT"));
-        Ok(SetPort {
-            bridge,
-            name,
-            options: typed.options()?,
-        }
-        .into())
-    },
-    print: prints!(SetPort, nothing),
+    run: Run::Ask(
+        |typed| {
+            let (bridge, name) = (typed.text("BRIDGE"), typed.text("PORT"));
+            Ok(SetPort {
+                bridge,
+                name,
+                options: typed.options()?,
+            }
+            .into())
+        },
+        prints!(SetPort, nothing),
+    ),
 };
 
 pub(super) const SHOW_SETTINGS: Command = Command {
@@ -142,19 +150,21 @@ pub(super) const SHOW_SETTINGS: Command = Command {
     help: "Show the settings of a port",
     long: "One key=value on a line, defaults included, as set-port takes them.",
     examples: &[example("vsctl get-port br0 eth1", "All settings of eth1")],
-    call: |typed| {
-        Ok(ReadPort {
-            bridge: typed.text("BRIDGE"),
-            name: typed.text("PORT"),
-        }
-        .into())
-    },
-    print: prints!(ReadPort, settings),
+    run: Run::Ask(
+        |typed| {
+            Ok(ReadPort {
+                bridge: typed.text("BRIDGE"),
+                name: typed.text("PORT"),
+            }
+            .into())
+        },
+        prints!(ReadPort, settings),
+    ),
 };
 
 pub(super) const DUMP: Command = Command {
-    words: &["dump-ports"],
-    aliases: &["ports"],
+    words: &["ports"],
+    aliases: &[],
     arguments: &[BRIDGE, Optional("PORT", "Only this port")],
     help: "Show the counters of a bridge's ports",
     long: "rx is into the switch, tx is out of it. A super-frame, which a device with segmentation \
@@ -163,20 +173,22 @@ pub(super) const DUMP: Command = Command {
            device is down or gone\n\
            ERRORS    rx: unusable; tx: refused by the kernel",
     examples: &[
-        example("vsctl dump-ports br0", "Counters of all ports of br0"),
+        example("vsctl ports br0", "Counters of all ports of br0"),
         example(
             "vsctl ports br0 eth1 --json",
             "All counters of one port for a program",
         ),
     ],
-    call: |typed| {
-        Ok(DumpPorts {
-            bridge: typed.text("BRIDGE"),
-            port: typed.optional("PORT"),
-        }
-        .into())
-    },
-    print: prints!(DumpPorts, print_counters),
+    run: Run::Ask(
+        |typed| {
+            Ok(DumpPorts {
+                bridge: typed.text("BRIDGE"),
+                port: typed.optional("PORT"),
+            }
+            .into())
+        },
+        prints!(DumpPorts, print_counters),
+    ),
 };
 
 fn print_added(added: &Added, typed: &Typed<'_>, page: &mut Page) {

@@ -6,7 +6,8 @@ use vswitch_rpc::show::{self, Bridge, Controller, DatapathState, Show, Switch};
 use vswitch_rpc::text::of_port;
 use vswitch_rpc::{mirror, port};
 
-use super::{Command, example, nothing, prints};
+use super::Argument::Optional;
+use super::{Command, Run, example, nothing, prints};
 use crate::args::Typed;
 use crate::output::Page;
 use crate::output::Tone::{Bad, Faint, Good, Odd, Plain, Strong};
@@ -17,16 +18,24 @@ use crate::output::table::{Cell, Table};
 pub(super) const SHOW: Command = Command {
     words: &["show"],
     aliases: &[],
-    arguments: &[],
+    arguments: &[Optional(
+        "BRIDGE",
+        "What OpenFlow says of this bridge instead",
+    )],
     help: "Show the switch: its workers, bridges, ports and mirrors",
     long: "For each port it says which kind was chosen and why, and what the device is like now. \
-           Exit status 0 means that vswitchd is ready.",
+           Exit status 0 means that vswitchd is ready. With a bridge, OpenFlow features and ports \
+           as ovs-ofctl show prints them.",
     examples: &[
         example("vsctl show", "Everything at a glance"),
         example("vsctl show --json", "The same for a program"),
+        example("vsctl show br0", "A bridge as OpenFlow controllers see it"),
     ],
-    call: |_| Ok(Show {}.into()),
-    print: prints!(Show, print_switch),
+    run: Run::Either(
+        super::openflow::ports::show,
+        |_| Ok(Show {}.into()),
+        prints!(Show, print_switch),
+    ),
 };
 
 pub(super) const SHUTDOWN: Command = Command {
@@ -39,8 +48,7 @@ pub(super) const SHUTDOWN: Command = Command {
            only the control process, as an upgrade does, send it SIGTERM. Returns when vswitchd \
            has ended.",
     examples: &[example("vsctl shutdown", "Stop the switch")],
-    call: |_| Ok(Shutdown {}.into()),
-    print: prints!(Shutdown, nothing),
+    run: Run::Ask(|_| Ok(Shutdown {}.into()), prints!(Shutdown, nothing)),
 };
 
 fn print_switch(switch: &Switch, _: &Typed<'_>, page: &mut Page) {

@@ -126,8 +126,8 @@ pub(super) struct Slot {
     always: bool,
     /// Receive calls in a row that brought nothing.
     empty: u32,
-    /// The loop is told when packets come. Not so for a cheap queue that packets come from or go
-    /// out by: being told costs a lock for every burst received and every packet sent.
+    /// The loop is told when packets come. Not so for a cheap queue that packets come from: being
+    /// told costs its sender a lock that it would share with us for every burst.
     pub(super) watched: bool,
     /// Rounds for which the queue is passed over because its packets missed the cache too often.
     pub(super) penalty: u32,
@@ -310,32 +310,6 @@ impl Ports {
         slot.ready
     }
 
-    /// Packets were written to the queue in slot `number`. A socket that is watched also tells of
-    /// every packet that it has sent (`sock_def_write_space`), for more than it costs to look
-    /// whether one came in: a cheap queue is read instead, as long as packets go out by it.
-    #[inline]
-    pub(super) fn sent(&mut self, number: u32) {
-        if let Some(Some(slot)) = self.slots.get_mut(number as usize)
-            && slot.cheap
-        {
-            slot.empty = 0;
-            if slot.watched {
-                self.warm.push(number);
-            }
-            if !slot.ready {
-                slot.ready = true;
-                self.ready.push(number);
-            }
-        }
-    }
-
-    /// Whether the queue in slot `number` is read without a system call.
-    #[inline]
-    pub(super) fn is_cheap(&self, number: u32) -> bool {
-        let slot = self.slots.get(number as usize);
-        slot.and_then(Option::as_ref).is_some_and(|slot| slot.cheap)
-    }
-
     /// Sends a packet to a port at the end of the round.
     #[inline]
     pub(super) fn send(
@@ -423,164 +397,5 @@ impl std::fmt::Debug for Ports {
         f.debug_list()
             .entries(self.slots.iter().flatten().map(|slot| slot.id))
             .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::{AsFd, OwnedFd};
-    use std::time::Instant;
-
-    use vswitch_dpapi::Desired;
-    use vswitch_packet::build::Builder;
-
-    use super::*;
-    use crate::buffer::{BATCH_LEN, HEADROOM, SharedFrames};
-    use crate::offload::Offload;
-    use crate::pipeline::Tables;
-    use crate::port::{PortCounters, RxStatus};
-    use crate::tick::Tick;
-    use crate::worker::Worker;
-
-    const ID: QueueId = QueueId {
-        port: PortIndex(1),
-        queue: 0,
-    };
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "any instant will do: the queue does not look at it"
-    )]
-    fn now() -> Instant {
-        Instant::now()
-    }
-
-    /// Gives as many packets as it was told to, one batch a call.
-    #[derive(Debug)]
-    struct Ring {
-        fd: OwnedFd,
-        cheap: bool,
-        left: usize,
-        counters: PortCounters,
-    }
-
-    impl Ring {
-        fn boxed(cheap: bool, left: usize) -> Box<Self> {
-            let (fd, _) = rustix::pipe::pipe().expect("a pipe");
-            let counters = PortCounters::default();
-            Box::new(Self {
-                fd,
-                cheap,
-                left,
-                counters,
-            })
-        }
-    }
-
-    impl PortQueue for Ring {
-        fn rx(&mut self, _: Instant, pool: &mut FramePool, batch: &mut Batch) -> RxStatus {
-            let bytes = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
-                .arp_request([10, 0, 0, 1], [10, 0, 0, 2])
-                .build();
-            while self.left > 0 && !batch.is_full() {
-                self.left -= 1;
-                let mut frame = pool.chunk().expect("free");
-                let range = HEADROOM..HEADROOM + bytes.len();
-                frame.bytes_mut()[range.clone()].copy_from_slice(&bytes);
-                batch.push(Packet::new(frame, range, ID.port, Offload::default()));
-            }
-            match self.left {
-                0 => RxStatus::Drained,
-                _ => RxStatus::More,
-            }
-        }
-
-        fn tx(&mut self, _: Instant, pool: &mut FramePool, packets: &mut Vec<Packet>) {
-            packets
-                .drain(..)
-                .for_each(|packet| pool.drop_packet(packet));
-        }
-
-        fn capabilities(&self) -> Capabilities {
-            Capabilities::default()
-        }
-
-        fn set_mtu(&mut self, _: u32) {}
-
-        fn readiness(&self) -> Readiness<'_> {
-            Readiness::Fd {
-                fd: self.fd.as_fd(),
-                cheap: self.cheap,
-            }
-        }
-
-        fn counters(&self) -> &PortCounters {
-            &self.counters
-        }
-
-        fn close(self: Box<Self>, _: &mut FramePool) {}
-    }
-
-    #[test]
-    fn a_cheap_queue_is_read_and_not_watched_while_packets_go_out_by_it() {
-        let mut pool = FramePool::new(SharedFrames::new(64, 0).expect("memory"));
-        let mut ports = Ports::new(Inbox::new(None), Vec::new());
-        let number = ports.add(ID, Ring::boxed(true, 0));
-        ports.slots[0].as_mut().expect("there").watched = true;
-        ports.ready.clear();
-        let mut batch = Batch::new();
-        let mut reads = 1;
-        while ports.rx(number, now(), &mut pool, &mut batch) {
-            reads += 1;
-        }
-        assert_eq!(reads, COLD_AFTER);
-
-        ports.sent(number);
-        assert_eq!((&ports.warm[..], &ports.ready[..]), (&[0][..], &[0][..]));
-        // The loop has stopped to watch it. It stays ready, once, and is left to its events again
-        // when nothing went out for long.
-        ports.slots[0].as_mut().expect("there").watched = false;
-        ports.warm.clear();
-        assert!(ports.rx(number, now(), &mut pool, &mut batch));
-        ports.sent(number);
-        assert_eq!((ports.warm.len(), ports.ready.len()), (0, 1));
-        while ports.rx(number, now(), &mut pool, &mut batch) {}
-        assert_eq!(ports.cold, [0]);
-    }
-
-    #[test]
-    fn a_queue_that_is_read_by_system_calls_stays_watched_when_packets_go_out_by_it() {
-        let mut ports = Ports::new(Inbox::new(None), Vec::new());
-        let number = ports.add(ID, Ring::boxed(false, 0));
-        ports.slots[0].as_mut().expect("there").watched = true;
-        ports.ready.clear();
-        ports.sent(number);
-        assert_eq!((ports.warm.len(), ports.ready.len()), (0, 0));
-    }
-
-    #[test]
-    fn a_queue_gives_two_batches_a_round_where_reading_needs_no_system_call() {
-        for (cheap, most) in [(true, 2 * BATCH_LEN), (false, BATCH_LEN)] {
-            let tables = Tables::build(&Desired::default(), None, 1, 7).expect("nothing to refuse");
-            let frames = SharedFrames::new(256, 0).expect("memory");
-            let inbox = Inbox::new(None);
-            let mut worker = Worker::new(0, frames, Arc::new(tables), 1, inbox, Vec::new());
-            worker.add_queue(ID, Ring::boxed(cheap, 3 * BATCH_LEN - 1));
-            let mut rounds = Vec::new();
-            loop {
-                match worker.round(now(), Tick(0)) {
-                    0 => break,
-                    moved => rounds.push(moved),
-                }
-            }
-            let all: usize = rounds.iter().sum();
-            assert_eq!(
-                (rounds[0], all),
-                (most, 3 * BATCH_LEN - 1),
-                "cheap: {cheap}"
-            );
-            worker.close_queue(ID);
-            worker.finish();
-        }
     }
 }

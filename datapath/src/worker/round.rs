@@ -6,8 +6,7 @@
 //!           '-------- headers to be read again ---'
 //! ```
 //!
-//! Each ready queue gives at most one batch a round, or two where reading costs no system call: the
-//! call that sends them is the dearer one. The packets of a batch are looked up together, then
+//! Each ready queue gives at most one batch a round. Its packets are looked up together, then
 //! decided and carried out one by one in order of arrival, so packets of one flow never overtake
 //! each other and a decision sees what the packet before it taught the FDB. Output is collected
 //! per queue and written once, at the end of the round.
@@ -77,15 +76,6 @@ pub(super) struct Scratch {
     received: Vec<(u64, u64)>,
 }
 
-/// What a queue gave.
-#[derive(Clone, Copy)]
-struct Served {
-    /// Packets.
-    len: usize,
-    /// It is to be read again in the next round.
-    more: bool,
-}
-
 impl Worker {
     /// Moves what is ready, once. Answers how many packets were received, made or taken over.
     pub fn round(&mut self, now: Instant, tick: Tick) -> usize {
@@ -96,16 +86,7 @@ impl Worker {
         let mut ready = std::mem::take(&mut self.scratch.ready);
         std::mem::swap(&mut ready, &mut self.ports.ready);
         for number in ready.drain(..) {
-            let mut served = self.serve(number, now, tick);
-            moved += served.len;
-            // A full batch has more behind it, as a rule.
-            if served.len == BATCH_LEN && self.ports.is_cheap(number) {
-                served = self.serve(number, now, tick);
-                moved += served.len;
-            }
-            if served.more {
-                self.ports.ready.push(number);
-            }
+            moved += self.serve(number, now, tick);
         }
         self.scratch.ready = ready;
 
@@ -144,10 +125,12 @@ impl Worker {
     }
 
     /// One batch from one queue, up to its outputs.
-    fn serve(&mut self, number: u32, now: Instant, tick: Tick) -> Served {
+    fn serve(&mut self, number: u32, now: Instant, tick: Tick) -> usize {
         let begin = cycles();
         let mut batch = self.scratch.batch.take().unwrap_or_default();
-        let more = self.ports.rx(number, now, &mut self.pool, &mut batch);
+        if self.ports.rx(number, now, &mut self.pool, &mut batch) {
+            self.ports.ready.push(number);
+        }
         let len = batch.len();
         let received = cycles();
         self.stats
@@ -163,7 +146,7 @@ impl Worker {
             }
         }
         self.scratch.batch = Some(batch);
-        Served { len, more }
+        len
     }
 
     /// Our own answers enter the pipeline like packets from the port for which they speak.
@@ -425,7 +408,6 @@ impl Worker {
             sent += slot.out.len();
             if slot.out.iter().all(|packet| slot.caps.accepts(packet)) {
                 slot.io.tx(now, &mut self.pool, &mut slot.out);
-                self.ports.sent(number);
                 continue;
             }
             let port = slot.id.port;
@@ -450,7 +432,6 @@ impl Worker {
                 }
             }
             slot.io.tx(now, &mut self.pool, &mut fitted);
-            self.ports.sent(number);
         }
         self.scratch.dirty = dirty;
         self.scratch.fitted = fitted;

@@ -135,7 +135,7 @@ methods! {
     ListPorts(port::ListPorts) = "list-ports" -> Vec<String>;
     SetPort(port::SetPort) = "set-port" -> Done;
     ReadPort(port::ReadPort) = "get-port" -> Options;
-    DumpPorts(port::DumpPorts) = "dump-ports" -> Vec<port::Counters>;
+    DumpPorts(port::DumpPorts) = "ports" -> Vec<port::Counters>;
 
     AddMirror(mirror::AddMirror) = "add-mirror" -> Done;
     DelMirror(mirror::DelMirror) = "del-mirror" -> Done;

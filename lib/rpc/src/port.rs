@@ -73,7 +73,7 @@ pub struct ReadPort {
     pub name: String,
 }
 
-/// `dump-ports`: counters of the ports of a bridge, LOCAL included.
+/// `ports`: counters of the ports of a bridge, LOCAL included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DumpPorts {

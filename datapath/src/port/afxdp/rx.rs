@@ -19,13 +19,7 @@ impl AfxdpQueue {
                 break;
             };
             pieces += 1;
-            let Received { frame, range, more } = piece;
-            let whole = self.open.is_none() && !self.skip && !more;
-            if whole && range.len() >= ETHERNET_SIZE {
-                batch.push(Packet::new(frame, range, self.port, Offload::default()));
-            } else {
-                self.take(Received { frame, range, more }, pool, batch);
-            }
+            self.take(piece, pool, batch);
         }
         // Only now are bytes looked at: taking the batch has called them into the cache.
         for packet in &mut batch[before..] {
@@ -60,7 +54,7 @@ impl AfxdpQueue {
     }
 
     /// Adds a piece to the packet that it belongs to, and the packet, when whole, to the batch.
-    #[cold]
+    #[inline]
     fn take(&mut self, piece: Received, pool: &mut FramePool, batch: &mut Batch) {
         let Received { frame, range, more } = piece;
         if self.skip {

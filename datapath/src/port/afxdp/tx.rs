@@ -48,8 +48,13 @@ impl AfxdpQueue {
                     self.counters.tx_packets += 1;
                     self.counters.tx_bytes += size as u64;
                 }
-                Err(Refusal::NoRoom) => self.counters.tx_no_room += 1,
-                Err(Refusal::Unfit) => self.counters.tx_errors += 1,
+                Err((packet, refusal)) => {
+                    match refusal {
+                        Refusal::NoRoom => self.counters.tx_no_room += 1,
+                        Refusal::Unfit => self.counters.tx_errors += 1,
+                    }
+                    pool.drop_packet(packet);
+                }
             }
         }
         self.flush(pool);
@@ -66,9 +71,9 @@ impl AfxdpQueue {
         };
     }
 
-    /// Puts all pieces of a packet into the ring, or none and frees it.
+    /// Puts all pieces of a packet into the ring, or none.
     #[inline]
-    fn enqueue(&mut self, pool: &mut FramePool, packet: Packet) -> Result<(), Refusal> {
+    fn enqueue(&mut self, pool: &mut FramePool, packet: Packet) -> Result<(), (Packet, Refusal)> {
         let headroom = self.socket.tx_headroom();
         let range = packet.head_range();
         let csum = match packet.offload.csum {
@@ -82,18 +87,16 @@ impl AfxdpQueue {
             && packet.offload.gso.is_none()
             && range.len() >= ETHERNET_SIZE
             && is_direct(packet.head_frame(), &range, headroom);
+        if !fits {
+            return Err((packet, Refusal::Unfit));
+        }
         let tail = packet.tail_segments().iter();
         let pieces = 1 + tail.map(|s| piece_len(s, headroom)).sum::<usize>();
-        let refusal = if !fits || pieces > self.capabilities.max_segments {
-            Some(Refusal::Unfit)
-        } else if !self.make_room(pool, pieces as u32) {
-            Some(Refusal::NoRoom)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            pool.drop_packet(packet);
-            return Err(refusal);
+        if pieces > self.capabilities.max_segments {
+            return Err((packet, Refusal::Unfit));
+        }
+        if !self.make_room(pool, pieces as u32) {
+            return Err((packet, Refusal::NoRoom));
         }
         if pieces == 1 {
             let (frame, tail) = packet.into_frames();
@@ -114,7 +117,7 @@ impl AfxdpQueue {
         pieces: usize,
         headroom: usize,
         csum: Option<(u16, u16)>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), (Packet, Refusal)> {
         let tail = packet.tail_segments().iter();
         let copied: usize = tail
             .filter(|s| !is_direct(s.frame(), &s.range(), headroom))
@@ -126,8 +129,7 @@ impl AfxdpQueue {
                 for frame in chunks {
                     pool.free(frame);
                 }
-                pool.drop_packet(packet);
-                return Err(Refusal::NoRoom);
+                return Err((packet, Refusal::NoRoom));
             };
             chunks.push(frame);
         }

@@ -1,0 +1,180 @@
+//! A private Open vSwitch with its userspace datapath, as a peer to be compared with and as the
+//! other end of a test.
+//!
+//! Database, sockets and logs lie in a run directory of its own; nothing of the machine's own Open
+//! vSwitch is touched. Needs Debian's `openvswitch-switch`, whose service need not run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::programs::{collect, limited, must};
+use crate::wait;
+
+/// Where Debian has the schema of the database.
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+
+/// How long a daemon may take until it answers.
+const READY: Duration = Duration::from_secs(15);
+
+/// A running Open vSwitch; dropping it ends its processes.
+#[derive(Debug)]
+pub struct Ovs {
+    rundir: TempDir,
+    database: Child,
+    switch: Option<Child>,
+}
+
+impl Ovs {
+    /// Whether Open vSwitch is installed.
+    pub fn installed() -> bool {
+        Path::new(SCHEMA).exists()
+    }
+
+    /// Starts database and switch, without bridges.
+    pub fn start() -> Result<Self> {
+        if !Self::installed() {
+            bail!("Open vSwitch is missing: apt-get install openvswitch-switch");
+        }
+        let rundir = TempDir::with_prefix_in("ovs-", "/run")?;
+        let database_file = rundir.path().join("conf.db");
+        must(
+            limited("ovsdb-tool")
+                .arg("create")
+                .arg(&database_file)
+                .arg(SCHEMA),
+        )?;
+        let remote = format!("punix:{}", socket(rundir.path()).display());
+        let database = daemon(rundir.path(), "ovsdb-server")
+            .arg(&database_file)
+            .args(["--remote", &remote])
+            .spawn()
+            .context("could not start ovsdb-server")?;
+        let mut ovs = Self {
+            rundir,
+            database,
+            switch: None,
+        };
+        wait::until(READY, "ovsdb-server answers", || {
+            ovs.vsctl(&["--no-wait", "init"]).map(Some)
+        })?;
+        let server = format!("unix:{}", socket(ovs.rundir()).display());
+        let switch = daemon(ovs.rundir(), "ovs-vswitchd")
+            .args([&server, "--disable-system", "--pidfile"])
+            .spawn()
+            .context("could not start ovs-vswitchd")?;
+        ovs.switch = Some(switch);
+        wait::until(READY, "ovs-vswitchd answers", || {
+            ovs.appctl(&["version"]).map(Some)
+        })?;
+        Ok(ovs)
+    }
+
+    /// The run directory, `OVS_RUNDIR` of its clients.
+    pub fn rundir(&self) -> &Path {
+        self.rundir.path()
+    }
+
+    /// `ovs-vsctl` with arguments.
+    pub fn vsctl(&self, arguments: &[&str]) -> Result<String> {
+        let database = format!("--db=unix:{}", socket(self.rundir()).display());
+        must(
+            client(self.rundir(), "ovs-vsctl")
+                .args(["--timeout=10", &database])
+                .args(arguments),
+        )
+    }
+
+    /// `ovs-appctl` with arguments.
+    pub fn appctl(&self, arguments: &[&str]) -> Result<String> {
+        must(client(self.rundir(), "ovs-appctl").args(arguments))
+    }
+
+    /// `ovs-ofctl` with arguments.
+    pub fn ofctl(&self, arguments: &[&str]) -> Result<String> {
+        ofctl(self.rundir(), arguments)
+    }
+
+    /// Adds a bridge that starts empty and forwards nothing by itself.
+    pub fn bridge(&self, name: &str, address: &str) -> Result<()> {
+        let hwaddr = format!("other_config:hwaddr={address}");
+        self.vsctl(&[
+            "add-br",
+            name,
+            "--",
+            "set",
+            "Bridge",
+            name,
+            "datapath_type=netdev",
+            "fail_mode=secure",
+            "protocols=OpenFlow10,OpenFlow13,OpenFlow14",
+            &hwaddr,
+        ])?;
+        Ok(())
+    }
+
+    /// Adds a device of this namespace to a bridge.
+    pub fn port(&self, bridge: &str, device: &str, number: u32) -> Result<()> {
+        let request = format!("ofport_request={number}");
+        self.vsctl(&[
+            "add-port",
+            bridge,
+            device,
+            "--",
+            "set",
+            "Interface",
+            device,
+            &request,
+        ])?;
+        Ok(())
+    }
+}
+
+impl Drop for Ovs {
+    fn drop(&mut self) {
+        if let Some(switch) = &mut self.switch {
+            let _ = switch.kill();
+            let _ = switch.wait();
+        }
+        let _ = self.database.kill();
+        let _ = self.database.wait();
+    }
+}
+
+fn socket(rundir: &Path) -> PathBuf {
+    rundir.join("db.sock")
+}
+
+/// A client of Open vSwitch that looks for its server in `rundir`, which may be ours.
+pub fn client(rundir: &Path, program: &str) -> Command {
+    let mut command = limited(program);
+    command.env("OVS_RUNDIR", rundir);
+    command
+}
+
+/// `ovs-ofctl` with arguments, against the switch that has this run directory.
+pub fn ofctl(rundir: &Path, arguments: &[&str]) -> Result<String> {
+    must(client(rundir, "ovs-ofctl").args(arguments))
+}
+
+/// `ovs-ofctl` with arguments, whatever its status.
+pub fn try_ofctl(rundir: &Path, arguments: &[&str]) -> Result<Output> {
+    collect(client(rundir, "ovs-ofctl").args(arguments))
+}
+
+fn daemon(rundir: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("OVS_RUNDIR", rundir)
+        .env("OVS_LOGDIR", rundir)
+        .env("OVS_DBDIR", rundir)
+        .current_dir(rundir)
+        .args(["--no-chdir", "--log-file", "-vconsole:off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
