@@ -122,7 +122,10 @@ impl Control {
             let (since, worker) = self.cleared.since(worker);
             let measured = Measured {
                 time: time.clone(),
-                seconds: since.map_or(uptime as f64, |at| at.elapsed().as_secs_f64()),
+                seconds: since.map_or_else(
+                    || lifetime(&worker, uptime),
+                    |at| at.elapsed().as_secs_f64(),
+                ),
             };
             text += &text::pmd_perf_show(&[worker], &measured);
         }
@@ -138,6 +141,18 @@ impl Control {
         workers.retain(|worker| arguments.takes(worker.core));
         Ok(text::pmd_rxq_show(&workers, uptime))
     }
+}
+
+/// How long a worker has been counting, seconds. `uptime` is the packet process's, in whole seconds,
+/// and 0 throughout the first, in which the cycles spent tell more.
+fn lifetime(worker: &WorkerStats, uptime: u64) -> f64 {
+    let cycles = worker.idle_cycles.saturating_add(worker.busy_cycles);
+    let awake = if worker.cycles_per_second > 0.0 {
+        cycles as f64 / worker.cycles_per_second
+    } else {
+        0.0
+    };
+    awake.max(uptime as f64)
 }
 
 /// The time of day, UTC: `12:03:04.005`.
@@ -184,6 +199,19 @@ mod tests {
         assert_eq!((counted.stages[0].packets, counted.emc_len), (30, 7));
         // A new packet process.
         assert_eq!(cleared.since(worker(20, 3)), (None, worker(20, 3)));
+    }
+
+    #[test]
+    fn the_first_second_is_measured_in_cycles() {
+        let young = WorkerStats {
+            idle_cycles: 100,
+            busy_cycles: 150,
+            cycles_per_second: 1000.0,
+            ..WorkerStats::default()
+        };
+        assert_eq!(lifetime(&young, 0), 0.25);
+        assert_eq!(lifetime(&young, 7), 7.0);
+        assert_eq!(lifetime(&WorkerStats::default(), 0), 0.0);
     }
 
     #[test]
