@@ -24,7 +24,14 @@ use crate::buffer::{FramePool, Packet};
 use crate::counters::{DropReason, Drops};
 use crate::extract::{Extracted, Layout};
 use crate::offload::{Checksum, Offload};
-use crate::pipeline::{DpAction, Frozen, MAX_DEPTH, MeterEntry, Moment, Punt, Verdict, remark};
+use crate::pipeline::DpAction;
+use crate::pipeline::Frozen;
+use crate::pipeline::MAX_DEPTH;
+use crate::pipeline::MeterEntry;
+use crate::pipeline::Moment;
+use crate::pipeline::Punt;
+use crate::pipeline::Verdict;
+use crate::pipeline::remark;
 use crate::port::PortIndex;
 
 /// A packet for controllers.

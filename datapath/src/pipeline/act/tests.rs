@@ -864,7 +864,7 @@ fn backbone_headers_are_pushed_and_popped() {
         ),
     ]);
     let came = send(&pop, 1, &frame);
-    let mut whole = tagged.clone();
+    let mut whole = tagged;
     whole.resize(60, 0);
     assert_eq!(
         (came.out, came.again),
