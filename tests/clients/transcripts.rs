@@ -70,9 +70,13 @@ enum Either {
 impl Bench {
     fn new(peer: Peer) -> Result<Self> {
         let here = Namespace::here()?;
+        // Nothing but what a transcript sends is to be counted.
+        here.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+        here.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
         let mut hosts = Vec::new();
         for number in [1, 2] {
             let host = Namespace::create(&format!("t{number}"))?;
+            host.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
             let name = format!("p{number}");
             device::veth((&here, &name), (&host, "eth0"), 1500)?;
             let address = format!("02:00:00:00:00:0{number}");

@@ -135,9 +135,14 @@ impl Ovs {
 
 impl Drop for Ovs {
     fn drop(&mut self) {
+        // An orderly end takes the devices of its bridges along.
+        let _ = self.appctl(&["exit", "--cleanup"]);
         if let Some(switch) = &mut self.switch {
-            let _ = switch.kill();
-            let _ = switch.wait();
+            let ended = wait::until(READY, "ovs-vswitchd ends", || Ok(switch.try_wait()?));
+            if ended.is_err() {
+                let _ = switch.kill();
+                let _ = switch.wait();
+            }
         }
         let _ = self.database.kill();
         let _ = self.database.wait();

@@ -123,7 +123,8 @@ pub fn port(connection: &mut Connection, name: &str) -> Result<PortDesc, Trouble
         None => port.name.to_text() == name,
     });
     found.cloned().ok_or_else(|| {
-        let names: Vec<_> = ports.iter().map(|port| port.name.to_text()).collect();
+        let mut names: Vec<_> = ports.iter().map(|port| port.name.to_text()).collect();
+        names.sort();
         Trouble::Argument(format!(
             "{}: there is no port {name}; there is: {}",
             connection.target(),

@@ -17,8 +17,10 @@ use vswitch_flow::{Action, FlowCommand, FlowFlags, FlowMod, FlowRule};
 use crate::tick::Tick;
 
 /// Flags that stay with a flow; the others say how it is to be added.
-const KEPT: u16 =
-    FlowFlags::SEND_FLOW_REM.0 | FlowFlags::NO_PACKET_COUNTS.0 | FlowFlags::NO_BYTE_COUNTS.0;
+const KEPT: u16 = FlowFlags::SEND_FLOW_REM.0
+    | FlowFlags::NO_PACKET_COUNTS.0
+    | FlowFlags::NO_BYTE_COUNTS.0
+    | FlowFlags::OUTPUT_LEN.0;
 
 /// Traffic of a flow.
 #[derive(Debug, Default)]

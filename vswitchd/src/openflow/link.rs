@@ -59,25 +59,26 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DoorId(pub u64);
 
-/// The beginning of a message, for the error that refuses it. 64 bytes are what the specification
-/// asks for and what Open vSwitch gives.
+/// The beginning of a message, for the error that refuses it. The specification asks for 64 bytes at
+/// least; a client shows people what was refused when it has the whole, as nearly every message is
+/// that changes something.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    bytes: [u8; 64],
-    size: u8,
+    bytes: [u8; 512],
+    size: u16,
 }
 
 impl Head {
     /// The beginning of `message`.
     pub fn of(message: &[u8]) -> Self {
-        let mut bytes = [0; 64];
+        let mut bytes = [0; 512];
         let size = message.len().min(bytes.len());
         for (to, from) in bytes.iter_mut().zip(message) {
             *to = *from;
         }
         Self {
             bytes,
-            size: size as u8,
+            size: size as u16,
         }
     }
 

@@ -216,7 +216,7 @@ impl Control {
             let row = row.unwrap_or_default();
             TableStats {
                 table,
-                name: Text::from(format!("table{table}").as_str()),
+                name: Text::from(""),
                 wildcards: WILDCARDS_10,
                 max_entries: self.limit(session, table),
                 active: row.active,
@@ -274,7 +274,7 @@ impl Control {
         let actions: Vec<TypeId> = bits.map(TypeId::from).collect();
         let features = |table: u8| TableFeatures {
             table,
-            name: Text::from(format!("table{table}").as_str()),
+            name: Text::from(""),
             metadata_match: u64::MAX,
             metadata_write: u64::MAX,
             config: TableConfig::default(),

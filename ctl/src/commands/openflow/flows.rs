@@ -288,6 +288,12 @@ fn flow_mod(
     if version == Version::V10 {
         change.upsert = true;
         change.new_cookie = true;
+    } else if matches!(
+        change.command,
+        FlowCommand::Modify | FlowCommand::ModifyStrict
+    ) {
+        // Since 1.1 a modification is of one table; without a word it is the first.
+        change.all_tables = false;
     }
     Ok(message(change))
 }
