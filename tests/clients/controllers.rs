@@ -24,7 +24,8 @@ const READY: Duration = Duration::from_secs(60);
 const TRANSFER: u64 = 1_000_000;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trials: [(&str, Option<String>, fn() -> Result<()>); 3] = [
+    type Row = (&'static str, Option<String>, fn() -> Result<()>);
+    let trials: [Row; 3] = [
         (
             "ovs_testcontroller",
             missing("ovs-testcontroller", "openvswitch-testcontroller"),

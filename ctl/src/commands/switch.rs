@@ -142,7 +142,7 @@ fn print_controller(controller: &Controller, page: &mut Page) {
         "active" | "listening" => Good,
         _ => Odd,
     };
-    let mut words = vec![page.paint(&controller.state, tone).to_string()];
+    let mut words = vec![page.paint(&controller.state, tone)];
     words.push(format!("for {}", span(controller.since_s)));
     if let Some(version) = &controller.version {
         words.push(format!("OpenFlow {version}"));

@@ -1,6 +1,6 @@
 //! What happens to a packet: flow tables, learning, VLANs, mirrors, patch ports.
 //!
-//! Not for packets: translation sees a [`FlowKey`](vswitch_flow::FlowKey) and answers with a list
+//! Not for packets: translation sees a [`FlowKey`] and answers with a list
 //! of [`DpAction`]s. Not for side effects either: what should be learned is in the answer, and the
 //! worker does it.
 //!

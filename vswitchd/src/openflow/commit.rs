@@ -28,7 +28,7 @@ struct Before {
 /// A part of a bundle that is made at once.
 enum Step {
     Changes(Vec<(Head, Change)>),
-    Other(Head, Message),
+    Other(Box<(Head, Message)>),
 }
 
 impl Control {
@@ -42,14 +42,16 @@ impl Control {
     ) -> Result<(), ErrorCode> {
         let steps = match steps(session, messages) {
             Ok(steps) => steps,
-            Err((head, code)) => {
+            Err(refused) => {
+                let (head, code) = *refused;
                 out.refuse(session.version, &head, code);
                 return Err(ErrorCode::BfcMsgFailed);
             }
         };
         let before = (steps.len() > 1).then(|| self.remember(session.bridge, &steps));
         for step in steps {
-            if let Err((head, code)) = self.make_step(session.bridge, step).await {
+            if let Err(refused) = self.make_step(session.bridge, step).await {
+                let (head, code) = *refused;
                 out.refuse(session.version, &head, code);
                 if let Some(before) = before {
                     self.put_back(session.bridge, before).await;
@@ -60,7 +62,7 @@ impl Control {
         Ok(())
     }
 
-    async fn make_step(&mut self, bridge: u32, step: Step) -> Result<(), (Head, ErrorCode)> {
+    async fn make_step(&mut self, bridge: u32, step: Step) -> Result<(), Box<(Head, ErrorCode)>> {
         match step {
             Step::Changes(changes) => {
                 let (heads, changes): (Vec<Head>, Vec<Change>) = changes.into_iter().unzip();
@@ -75,26 +77,26 @@ impl Control {
                     }
                 };
                 match heads.get(at).or(heads.first()) {
-                    Some(head) => Err((*head, code)),
+                    Some(head) => Err(Box::new((*head, code))),
                     None => Ok(()),
                 }
             }
-            Step::Other(head, Message::PacketOut(packet)) => {
-                let sent = self.packet_out(bridge, *packet).await;
-                sent.map_err(|code| (head, code))
+            Step::Other(other) => {
+                let (head, message) = *other;
+                let done = match message {
+                    Message::PacketOut(packet) => self.packet_out(bridge, *packet).await,
+                    Message::PortMod(change) => self.change_port(bridge, &change).await,
+                    _ => Err(ErrorCode::BfcMsgUnsup),
+                };
+                done.map_err(|code| Box::new((head, code)))
             }
-            Step::Other(head, Message::PortMod(change)) => {
-                let changed = self.change_port(bridge, &change).await;
-                changed.map_err(|code| (head, code))
-            }
-            Step::Other(head, _) => Err((head, ErrorCode::BfcMsgUnsup)),
         }
     }
 
     fn remember(&self, bridge: u32, steps: &[Step]) -> Before {
-        let ports = steps
-            .iter()
-            .any(|step| matches!(step, Step::Other(_, Message::PortMod(_))));
+        let ports = steps.iter().any(
+            |step| matches!(step, Step::Other(other) if matches!(other.1, Message::PortMod(_))),
+        );
         let tables = self.tables.get(&bridge);
         Before {
             flows: tables
@@ -149,18 +151,19 @@ impl Control {
 fn steps(
     session: &Session,
     messages: Vec<(Head, Message)>,
-) -> Result<Vec<Step>, (Head, ErrorCode)> {
+) -> Result<Vec<Step>, Box<(Head, ErrorCode)>> {
     let mut steps = Vec::new();
     for (head, message) in messages {
         match message {
             Message::FlowMod(_) | Message::GroupMod(_) | Message::MeterMod(_) => {
-                let change = turn::change(message, session.version).map_err(|code| (head, code))?;
+                let change = turn::change(message, session.version)
+                    .map_err(|code| Box::new((head, code)))?;
                 match steps.last_mut() {
                     Some(Step::Changes(changes)) => changes.push((head, change)),
                     _ => steps.push(Step::Changes(vec![(head, change)])),
                 }
             }
-            other => steps.push(Step::Other(head, other)),
+            other => steps.push(Step::Other(Box::new((head, other)))),
         }
     }
     Ok(steps)

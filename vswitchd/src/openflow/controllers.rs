@@ -1,6 +1,6 @@
 //! Controllers that a bridge was given: whether they are there, and what happens while none is.
 //!
-//! A standalone bridge whose controllers have all been away for [`PATIENCE`] loses its flows and gets
+//! A standalone bridge whose controllers have all been away for `PATIENCE` loses its flows and gets
 //! the one by which it forwards like a learning switch; it goes when a controller is back. A secure
 //! bridge keeps what it has. Spec: Open vSwitch's `fail_mode` (`ovs-vswitchd.conf.db(5)`).
 

@@ -6,9 +6,9 @@
 //! they hold up nobody else.
 //!
 //! Law: answers are written in the order of their requests, and a request is not begun before the
-//! answer to the one before has been handed to the socket but for [`OUT_SIZE`]. So a peer that does
+//! answer to the one before has been handed to the socket but for `OUT_SIZE`. So a peer that does
 //! not read is not read from, and what it makes us hold is bounded: [`ITEMS_MAX`] messages or
-//! [`IN_SIZE`] bytes in, an answer's parts out, and what [`super::push`] allows.
+//! `IN_SIZE` bytes in, an answer's parts out, and what [`super::push`] allows.
 //!
 //! Spec: OpenFlow 1.3.5 §6.3.
 

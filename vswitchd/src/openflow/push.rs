@@ -1,8 +1,8 @@
 //! Messages for a peer that nobody there asked for: packet-ins, port status, flow removed.
 //!
-//! Law: what waits for a slow peer is bounded. Packets are dropped beyond [`PACKETS_SIZE`], which the
+//! Law: what waits for a slow peer is bounded. Packets are dropped beyond `PACKETS_SIZE`, which the
 //! peer is owed nothing for; of all else nothing may be missing, so a peer that lets
-//! [`ALL_SIZE`] pile up is cut off.
+//! `ALL_SIZE` pile up is cut off.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

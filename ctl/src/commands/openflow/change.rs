@@ -164,7 +164,7 @@ fn port_number(text: &str, names: &Names) -> Result<OfPort, Trouble> {
 
 fn bytes(hex: &str) -> Result<Vec<u8>, Trouble> {
     let bad = || Trouble::Argument("a packet is an even number of hexadecimal digits".to_owned());
-    if hex.is_empty() || hex.len() % 2 != 0 || !hex.is_ascii() {
+    if hex.is_empty() || !hex.len().is_multiple_of(2) || !hex.is_ascii() {
         return Err(bad());
     }
     (0..hex.len())
