@@ -18,12 +18,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// `expected` has a line `title / test: reason` for each test that cannot pass.
+    /// `expected` has a line `title / test # reason` for each test that cannot pass.
     pub(crate) fn new(expected: &str) -> Self {
         let rows = expected.lines().filter(|line| !line.starts_with('#'));
         Self {
             expected: rows
-                .filter_map(|line| line.split_once(": "))
+                .filter_map(|line| line.rsplit_once(" # "))
                 .map(|(name, reason)| (name.to_owned(), reason.to_owned()))
                 .collect(),
             title: String::new(),
