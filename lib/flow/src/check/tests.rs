@@ -93,7 +93,7 @@ fn ports_and_groups_must_be_such() {
 fn fields_are_written_where_that_can_be_done() {
     let refused = |action| apply(&ip(), vec![action]).expect_err("it was allowed");
     assert!(matches!(
-        refused(set(Field::IpProto, 6)),
+        refused(set(Field::IpFrag, 1)),
         Fault::SetArgument { .. }
     ));
     assert!(matches!(

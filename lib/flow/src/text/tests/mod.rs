@@ -286,8 +286,8 @@ fn errors_say_where_what_and_what_is_allowed() {
             "set_field needs a value: value[/mask]->field, at character 9",
         ),
         (
-            "actions=set_field:5->dl_type",
-            "dl_type cannot be set, at character 22",
+            "actions=set_field:1->ip_frag",
+            "ip_frag cannot be set, at character 22",
         ),
         ("actions=set_field:5->vlan_pcp", "vlan_pcp needs a VLAN tag"),
         ("actions=set_field:5->nothing", "unknown field"),

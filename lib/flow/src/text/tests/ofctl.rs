@@ -331,7 +331,6 @@ const REFUSED: &[&str] = &[
     "ip,actions=ct(exec(set_field:1->reg0))",
     "actions=set_field:1->ct_mark",
     "actions=load:1->NXM_NX_CT_STATE[]",
-    "actions=load:1->NXM_OF_ETH_TYPE[]",
     "actions=load:0x100->reg0[0..7]",
     "actions=move:reg0[0..7]->reg1[0..8]",
     "actions=conjunction(1,1/2),output:1",
