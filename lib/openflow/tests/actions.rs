@@ -259,7 +259,7 @@ fn each_wrong_action_has_its_error() {
         ("0019 0010 80000c04 00001005 00000000", BacBadSetLen),
         ("0019 0010 80000d04 1005 1fff 00000000", BacBadSetMask),
         ("0019 0010 80000004 00000001 00000000", BacBadSetArgument),
-        ("0019 0010 80000a02 0800 000000000000", BacBadSetArgument),
+        ("0019 0010 00013401 01 00000000000000", BacBadSetArgument),
         ("0019 0010 80000c02 0005 000000000000", BacBadSetArgument),
         ("0019 0010 80001001 40 00000000000000", BacBadSetArgument),
         ("0019 0010 80001001 04 00000000000001", BacBadSetArgument),
