@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod action;
 
 // What decides about them.
+pub mod conntrack;
 pub mod fdb;
 
 // What all of them count and tell time by.
