@@ -16,9 +16,10 @@ use anyhow::{Context, Result, ensure};
 use vswitch_sys::bpf::{Attach, Counters, Link, XdpMode, programs};
 use vswitch_tests::netns::Namespace;
 
-/// Frames of one call of the kernel. A call costs some 100 µs to begin, and ends a source only when
-/// it is over.
-const CALL_LEN: u32 = 100_000;
+/// Frames of one call of the kernel. A source is silent between two calls, for long enough that
+/// whoever sleeps when idle falls asleep, and ends only when a call is over: at a million frames
+/// neither takes much of a measurement.
+const CALL_LEN: u32 = 1_000_000;
 
 /// Frames that the kernel hands to the device at a time, what NAPI also takes at a time.
 const BATCH_LEN: u32 = 64;

@@ -3,9 +3,10 @@
 //! `cargo xtask bench contest [-- --quick]`, as root. All contenders stand at once and take turns in
 //! every repeat, so that a machine that changes its mind does so for all; a figure is the median
 //! of the repeats. Packets and bytes are counted at the receiver. The switch's worker and the bare
-//! forwarders are pinned to core 1, the XDP source to core 0, applications to nothing. Congestion
-//! control is cubic, which the sending sockets choose. Before each turn, with everything of ours asleep, the run notes how busy
-//! the machine is anyway, and marks turns that something disturbed.
+//! forwarders are pinned to core 1, the XDP source and whoever sends over TCP to core 0, receivers
+//! and ping-pong to nothing. Congestion control is cubic, which the sending sockets choose before
+//! they connect. Before each turn, with everything of ours asleep, the run notes how busy the
+//! machine is anyway, and marks turns that something disturbed.
 //!
 //! The folder of the run gets `summary.md`, `raw.csv` and a plot for each measure.
 #![forbid(unsafe_code)]
@@ -151,7 +152,8 @@ fn measure() -> Result<()> {
         for (name, pair) in [("0 idle ports", &idle.without), ("idle ports", &idle.with)] {
             run.watch()?;
             let [left, right] = pair.hosts();
-            let sent = traffic::tcp_rate(left, right, pair.address(), plan.tcp)
+            let core = Some(scene::SOURCE_CORE);
+            let sent = traffic::tcp_rate_on(core, left, right, pair.address(), plan.tcp)
                 .with_context(|| format!("TCP beside {name}"))?;
             run.note(Measure::TcpBesideIdle, name, sent.gbit_per_second());
         }
@@ -203,7 +205,8 @@ fn turn(contender: &Contender, plan: &Plan, run: &mut Run) -> Result<()> {
         run.note(Measure::Frames, contender.name(), rate / 1e6);
         traffic::await_ping(left, contender.address(), Duration::from_secs(10))?;
     } else {
-        let sent = traffic::tcp_rate(left, right, contender.address(), plan.tcp)?;
+        let core = Some(scene::SOURCE_CORE);
+        let sent = traffic::tcp_rate_on(core, left, right, contender.address(), plan.tcp)?;
         run.note(Measure::Tcp, contender.name(), sent.gbit_per_second());
     }
     if let Some([p50, p99]) = contender.latency_measures() {

@@ -225,7 +225,8 @@ impl Report {
         writeln!(
             text,
             "Contenders took turns in every repeat; figures are counted at the receiver. Worker and \
-             bare forwarders on core 1, XDP source on core 0, applications unpinned; cubic. XDP frames \
+             bare forwarders on core 1, XDP source and TCP sender on core 0, receivers and ping-pong \
+             unpinned; cubic. XDP frames \
              flatter AF_XDP: there is no socket on the sender's side. Hosts behind the bare AF_XDP \
              forwarder have checksum offload off, which it cannot carry; all others have every offload \
              on. \"idle ports\" are {} TAP ports, up, on the same switch. A repeat is disturbed when the \

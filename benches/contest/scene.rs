@@ -18,7 +18,7 @@ use vswitch_tests::topology::{Host, Kind, Topology};
 
 use crate::report::Measure;
 
-const SOURCE_CORE: usize = 0;
+pub(crate) const SOURCE_CORE: usize = 0;
 const SWITCH_CORE: usize = 1;
 const MTU: u32 = 1500;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::netns::Namespace;
 
@@ -98,13 +99,20 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
 }
 
 fn connect(target: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, PATIENCE)
-        .with_context(|| format!("no connection to {target}"))?;
+    let family = match target {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // An algorithm that paces would measure its own timers, and a connection that has begun with
+    // one goes on pacing whatever is chosen later. Only a kernel without this one says no, and
+    // transfers are as right with another.
+    let _ = sockopt::set_tcp_congestion(&socket, "cubic");
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
+    // Also bounds how long connecting may take (socket(7)).
     stream.set_write_timeout(Some(PATIENCE))?;
-    // An algorithm that paces would measure its own timers. Only a kernel without this one says
-    // no, and transfers are as right with another.
-    let _ = rustix::net::sockopt::set_tcp_congestion(&stream, "cubic");
+    rustix::net::connect(&stream, &target).with_context(|| format!("no connection to {target}"))?;
     Ok(stream)
 }
 
@@ -167,6 +175,18 @@ pub fn tcp_rate(
     address: IpAddr,
     time: Duration,
 ) -> Result<Transfer> {
+    tcp_rate_on(None, from, to, address, time)
+}
+
+/// The same with the sending thread bound to a core, counted from 0; the receiver goes where the
+/// scheduler puts it.
+pub fn tcp_rate_on(
+    core: Option<usize>,
+    from: &Namespace,
+    to: &Namespace,
+    address: IpAddr,
+    time: Duration,
+) -> Result<Transfer> {
     let (listener, target) = listen(to, address)?;
     let receiver = to.spawn(move || {
         let mut stream = accept(&listener)?;
@@ -185,6 +205,10 @@ pub fn tcp_rate(
         })
     })?;
     let sent = from.run(|| {
+        if let Some(core) = core {
+            let bound = vswitch_sys::affinity::pin(core);
+            ensure!(bound, "the machine has no core {core} for this process");
+        }
         let mut stream = connect(target)?;
         let block = vec![0x5a; BLOCK];
         let end = Instant::now() + time;
