@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crossbeam::queue::ArrayQueue;
 use mio::Waker;
 
-use crate::buffer::{Batch, FramePool, Packet};
+use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::counters::{DropReason, Drops};
 use crate::offload::Capabilities;
 use crate::port::{PortIndex, PortQueue, Readiness};
@@ -25,6 +25,11 @@ const INBOX_LEN: usize = 1024;
 
 /// Rounds without a packet after which a cheap queue is left to its readiness events.
 const COLD_AFTER: u32 = 2_000;
+
+/// Packets sent in a round from which on a cheap queue is looked at instead of watched. A watched
+/// AF_XDP socket walks its waiters for every packet that leaves it (`sock_wfree`, 6 % of the cost
+/// of sending one); below this, registering and deregistering costs more than that.
+const SENT_WARM: usize = BATCH_LEN / 2;
 
 /// One queue of one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,8 +131,9 @@ pub(super) struct Slot {
     always: bool,
     /// Receive calls in a row that brought nothing.
     empty: u32,
-    /// The loop is told when packets come. Not so for a cheap queue that packets come from: being
-    /// told costs its sender a lock that it would share with us for every burst.
+    /// The loop is told when packets come. Not so for a cheap queue that packets come from or that
+    /// bursts are sent to: being told costs the sender a lock that it would share with us for every
+    /// burst, and ourselves two for every packet.
     pub(super) watched: bool,
     /// Rounds for which the queue is passed over because its packets missed the cache too often.
     pub(super) penalty: u32,
@@ -188,7 +194,7 @@ impl Ports {
             id,
             caps: io.capabilities(),
             io,
-            out: Vec::with_capacity(2 * crate::buffer::BATCH_LEN),
+            out: Vec::with_capacity(4 * BATCH_LEN),
             ready: false,
             cheap,
             always,
@@ -310,6 +316,20 @@ impl Ports {
         slot.ready
     }
 
+    /// A burst of `len` packets is about to be sent to the queue in slot `number`.
+    #[inline]
+    pub(super) fn warm_by_sending(&mut self, number: u32, len: usize) {
+        if len >= SENT_WARM
+            && let Some(Some(slot)) = self.slots.get(number as usize)
+            && slot.cheap
+            && slot.watched
+        {
+            // Looked at from now on, since nothing tells of its packets any longer.
+            self.mark_ready(number);
+            self.warm.push(number);
+        }
+    }
+
     /// Sends a packet to a port at the end of the round.
     #[inline]
     pub(super) fn send(
@@ -397,5 +417,92 @@ impl std::fmt::Debug for Ports {
         f.debug_list()
             .entries(self.slots.iter().flatten().map(|slot| slot.id))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::buffer::SharedFrames;
+    use crate::port::{PortCounters, RxStatus};
+
+    /// A ring without packets, to look at which costs no system call.
+    struct Ring {
+        fd: OwnedFd,
+        counters: PortCounters,
+    }
+
+    impl PortQueue for Ring {
+        fn rx(&mut self, _: Instant, _: &mut FramePool, _: &mut Batch) -> RxStatus {
+            RxStatus::Drained
+        }
+
+        fn tx(&mut self, _: Instant, pool: &mut FramePool, packets: &mut Vec<Packet>) {
+            for packet in packets.drain(..) {
+                pool.drop_packet(packet);
+            }
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::default()
+        }
+
+        fn set_mtu(&mut self, _: u32) {}
+
+        fn readiness(&self) -> Readiness<'_> {
+            Readiness::Fd {
+                fd: self.fd.as_fd(),
+                cheap: true,
+            }
+        }
+
+        fn counters(&self) -> &PortCounters {
+            &self.counters
+        }
+
+        fn close(self: Box<Self>, _: &mut FramePool) {}
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a queue that ignores the time")]
+    fn a_ring_that_bursts_are_sent_to_is_looked_at_instead_of_watched_until_it_is_cold() {
+        let mut pool = FramePool::new(SharedFrames::new(1, 0).expect("memory"));
+        let mut ports = Ports::new(Inbox::new(None), Vec::new());
+        let id = QueueId {
+            port: PortIndex(1),
+            queue: 0,
+        };
+        let (fd, _) = rustix::pipe::pipe().expect("a pipe");
+        let counters = PortCounters::default();
+        let number = ports.add(id, Box::new(Ring { fd, counters }));
+        let mut look = |ports: &mut Ports| {
+            ports.ready.clear();
+            ports.rx(number, Instant::now(), &mut pool, &mut Batch::new())
+        };
+        let watch = |ports: &mut Ports, watched| {
+            let slot = ports.slots[number as usize].as_mut();
+            slot.expect("just added").watched = watched;
+        };
+        watch(&mut ports, true);
+        while look(&mut ports) {}
+
+        ports.warm_by_sending(number, SENT_WARM - 1);
+        assert_eq!((&ports.warm[..], &ports.ready[..]), (&[][..], &[][..]));
+        ports.warm_by_sending(number, SENT_WARM);
+        assert_eq!(
+            (&ports.warm[..], &ports.ready[..]),
+            (&[number][..], &[number][..])
+        );
+        watch(&mut ports, false);
+        ports.warm_by_sending(number, SENT_WARM);
+        assert_eq!(ports.warm, [number], "it is not watched any longer");
+
+        while look(&mut ports) {
+            assert!(ports.cold.is_empty());
+        }
+        assert_eq!(ports.cold, [number], "nobody would tell of its packets");
     }
 }

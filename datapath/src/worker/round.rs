@@ -6,7 +6,8 @@
 //!           '-------- headers to be read again ---'
 //! ```
 //!
-//! Each ready queue gives at most one batch a round. Its packets are looked up together, then
+//! Each ready queue gives at most one batch in turn, and has another turn in the same round only
+//! while some queue gives full batches. A batch's packets are looked up together, then
 //! decided and carried out one by one in order of arrival, so packets of one flow never overtake
 //! each other and a decision sees what the packet before it taught the FDB. Output is collected
 //! per queue and written once, at the end of the round.
@@ -48,6 +49,11 @@ const MISSES_PER_PENALTY: u32 = 8;
 /// must not be forgotten.
 const PENALTY_MAX: u32 = 16;
 
+/// Times in a round that the ready queues are read, as long as one of them gives a full batch: what
+/// is sent in one call shares the call's cost, which is that of several packets' way through the
+/// switch. More than two turns gave no more.
+const PASSES_MAX: usize = 2;
+
 /// Packets taken over from other workers in a round: enough to keep up with several.
 const TAKEN_OVER_MAX: usize = 4 * BATCH_LEN;
 
@@ -83,12 +89,20 @@ impl Worker {
         self.set_moment(now, tick);
         let mut moved = self.take_over();
 
-        let mut ready = std::mem::take(&mut self.scratch.ready);
-        std::mem::swap(&mut ready, &mut self.ports.ready);
-        for number in ready.drain(..) {
-            moved += self.serve(number, now, tick);
+        for _ in 0..PASSES_MAX {
+            let mut ready = std::mem::take(&mut self.scratch.ready);
+            std::mem::swap(&mut ready, &mut self.ports.ready);
+            let mut full = false;
+            for number in ready.drain(..) {
+                let len = self.serve(number, now, tick);
+                moved += len;
+                full |= len == BATCH_LEN;
+            }
+            self.scratch.ready = ready;
+            if !full {
+                break;
+            }
         }
-        self.scratch.ready = ready;
 
         if !self.answers.is_empty() {
             moved += self.answer(tick);
@@ -405,7 +419,12 @@ impl Worker {
             let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) else {
                 continue;
             };
-            sent += slot.out.len();
+            let len = slot.out.len();
+            sent += len;
+            self.ports.warm_by_sending(number, len);
+            let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) else {
+                continue;
+            };
             if slot.out.iter().all(|packet| slot.caps.accepts(packet)) {
                 slot.io.tx(now, &mut self.pool, &mut slot.out);
                 continue;
