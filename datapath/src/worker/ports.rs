@@ -162,6 +162,11 @@ pub(super) struct Ports {
     /// Slots that need not be watched any longer, and slots that have to be again.
     pub(super) warm: Vec<u32>,
     pub(super) cold: Vec<u32>,
+    /// Slots of cheap queues: before a sleep only these are gone through, however many others
+    /// there are.
+    cheap: Vec<u32>,
+    /// A queue gives packets without ever saying that it has some.
+    has_silent: bool,
     pub(super) inbox: Arc<Inbox>,
     peers: Vec<Arc<Inbox>>,
     pub(super) handed_over: u64,
@@ -177,6 +182,8 @@ impl Ports {
             dirty: Vec::new(),
             warm: Vec::new(),
             cold: Vec::new(),
+            cheap: Vec::new(),
+            has_silent: false,
             inbox,
             peers,
             handed_over: 0,
@@ -213,7 +220,7 @@ impl Ports {
                 self.slots.len() - 1
             }
         };
-        self.find_ways();
+        self.slots_changed();
         // There may be packets from before the queue was registered for events.
         self.mark_ready(number as u32);
         number as u32
@@ -228,7 +235,7 @@ impl Ports {
     ) -> Option<Slot> {
         let number = self.number_of(id)?;
         let mut slot = self.slots[number].take()?;
-        self.find_ways();
+        self.slots_changed();
         self.ready.retain(|&n| n as usize != number);
         self.dirty.retain(|&n| n as usize != number);
         for packet in slot.out.drain(..) {
@@ -246,6 +253,16 @@ impl Ports {
 
     pub(super) fn set_routes(&mut self, routes: Vec<Route>) {
         self.routes = routes;
+        self.find_ways();
+    }
+
+    /// Works out anew what rests on which queues there are.
+    fn slots_changed(&mut self) {
+        let slots = self.slots.iter().enumerate();
+        let cheap = slots.filter(|(_, slot)| slot.as_ref().is_some_and(|slot| slot.cheap));
+        self.cheap.clear();
+        self.cheap.extend(cheap.map(|(number, _)| number as u32));
+        self.has_silent = self.slots.iter().flatten().any(|slot| slot.always);
         self.find_ways();
     }
 
@@ -390,12 +407,11 @@ impl Ports {
 
     /// Asks for all queues to be watched that are not: the worker is about to sleep.
     pub(super) fn cool(&mut self) {
-        let slots = self.slots.iter().enumerate();
-        let unwatched = slots.filter(|(_, slot)| {
-            let slot = slot.as_ref();
-            slot.is_some_and(|slot| slot.cheap && !slot.watched)
+        let unwatched = self.cheap.iter().filter(|&&number| {
+            let slot = self.slots.get(number as usize).and_then(Option::as_ref);
+            slot.is_some_and(|slot| !slot.watched)
         });
-        self.cold.extend(unwatched.map(|(number, _)| number as u32));
+        self.cold.extend(unwatched);
     }
 
     /// Whether nothing keeps the worker from sleeping.
@@ -408,7 +424,7 @@ impl Ports {
 
     /// Whether a queue gives packets without ever saying that it has some.
     pub(super) fn has_silent(&self) -> bool {
-        self.slots.iter().flatten().any(|slot| slot.always)
+        self.has_silent
     }
 }
 
@@ -504,5 +520,15 @@ mod tests {
             assert!(ports.cold.is_empty());
         }
         assert_eq!(ports.cold, [number], "nobody would tell of its packets");
+
+        // Before a sleep it is watched again at once, however warm it is.
+        ports.cold.clear();
+        ports.mark_ready(number);
+        ports.cool();
+        assert_eq!(ports.cold, [number]);
+        ports.cold.clear();
+        watch(&mut ports, true);
+        ports.cool();
+        assert!(ports.cold.is_empty());
     }
 }
