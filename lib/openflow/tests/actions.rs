@@ -1,28 +1,13 @@
 //! Actions and instructions against the bytes of Open vSwitch, and what is refused.
 
+mod wire;
+
 use vswitch_flow::action::{Ct, CtZone, LearnSource, LearnSpec, Nat, NatKind, NatPorts, NatRange};
 use vswitch_flow::text::{no_names, parse_match};
 use vswitch_flow::{Action, Field, FlowFlags, FlowRule, Instructions, Match, OfPort, Subfield};
 use vswitch_openflow::action::{DEPTH_MAX, Decoder, Encoder, decode_list, encode_list};
 use vswitch_openflow::{ErrorCode, OfError, Reader, Version, Writer, instruction};
-
-const SHORT: OfError = ErrorCode::BrcBadLen.about("a test");
-
-fn bytes(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex
-        .chars()
-        .filter_map(|digit| digit.to_digit(16))
-        .map(|digit| digit as u8)
-        .collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use wire::{SHORT, bytes, hex};
 
 fn read(version: Version, wire: &[u8]) -> Result<Vec<Action>, OfError> {
     decode_list(&mut Reader::new(wire, SHORT), version)

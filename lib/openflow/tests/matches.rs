@@ -1,5 +1,7 @@
 //! Matches against the bytes of Open vSwitch, and matches there and back again.
 
+mod wire;
+
 use vswitch_flow::text::{no_names, parse_match};
 use vswitch_flow::{Field, Match};
 use vswitch_openflow::oxm::match10::{decode_match10, encode_match10, fits_match10};
@@ -8,24 +10,7 @@ use vswitch_openflow::oxm::matches::{
     encode_nx_match,
 };
 use vswitch_openflow::{ErrorCode, OfError, Reader, Version, Writer};
-
-const SHORT: OfError = ErrorCode::BrcBadLen.about("a test");
-
-fn bytes(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex
-        .chars()
-        .filter_map(|digit| digit.to_digit(16))
-        .map(|digit| digit as u8)
-        .collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use wire::{SHORT, bytes, hex};
 
 fn written(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut to = Writer::new();
