@@ -19,8 +19,8 @@
 //! Cost: a lookup hashes the key at most four times for each subtable searched; at worst it searches
 //! all of them, and there may be as many as flows, when every flow has a mask of its own. Then a
 //! lookup is linear, as in any tuple space search; cached answers keep that off most packets. A
-//! change copies the shards of one subtable that it touches ([`super::shards`]): about twice the
-//! square root of its flows, and one reference for each of its shards.
+//! change finds its subtable among all, and copies one way through each of its trees
+//! ([`super::shards`]), which hardly depends on the number of flows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use vswitch_flow::{Action, FlowKey, FlowMask, META_WORD, MaskWords, Match, WORDS};
 
 use super::rule::Rule;
-use super::shards::Shards;
+use super::shards::{Hashed, Shards};
 
 /// The words of a key that are read up to each stage: where the packet is, the link layer, the
 /// network layer. What is left is the transport layer.
@@ -56,32 +56,35 @@ struct Bucket {
     rest: Vec<Entry>,
 }
 
-/// Some words of a mask, and whether any flow has a key's bits there: by hash, so a wrong yes is
-/// possible and costs a search.
-#[derive(Clone)]
-struct Stage {
+/// The bits that a stage or a subtable compares.
+struct Part {
     mask: FlowMask,
     words: MaskWords,
-    /// Hashes, and how many buckets have them.
-    hashes: Shards<(u64, u32)>,
+}
+
+/// How many buckets have a key's bits in a stage: by hash, so a wrong yes is possible and costs a
+/// search.
+#[derive(Clone)]
+struct Present {
+    hash: u64,
+    len: u32,
 }
 
 #[derive(Clone)]
 struct Subtable {
-    mask: FlowMask,
-    words: MaskWords,
-    stages: Vec<Stage>,
+    all: Arc<Part>,
+    /// The words of its mask up to each stage.
+    stages: Arc<[Part]>,
+    /// What its flows have there.
+    present: Vec<Shards<Present>>,
     buckets: Shards<Bucket>,
-    /// The highest priority in each shard.
-    tops: Vec<u16>,
-    max_priority: u16,
 }
 
 /// A flow table.
 #[derive(Clone, Default)]
 pub struct Table {
     seed: u64,
-    /// Highest `max_priority` first.
+    /// Highest priority first.
     subtables: Vec<Arc<Subtable>>,
     len: usize,
 }
@@ -129,11 +132,50 @@ impl Bucket {
             }
         }
     }
+
+    /// Takes one out of several.
+    fn take(&mut self, priority: u16) -> Option<Entry> {
+        let at = self.rest.iter().position(|e| e.priority == priority);
+        if self.first.priority == priority && !self.rest.is_empty() {
+            let next = self.rest.remove(0);
+            return Some(std::mem::replace(&mut self.first, next));
+        }
+        Some(self.rest.remove(at?))
+    }
+}
+
+impl Hashed for Bucket {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn top(&self) -> u16 {
+        self.first.priority
+    }
+}
+
+impl Hashed for Present {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn top(&self) -> u16 {
+        0
+    }
+}
+
+impl Part {
+    fn new(mask: &FlowMask) -> Self {
+        Self {
+            mask: *mask,
+            words: MaskWords::from(mask),
+        }
+    }
 }
 
 impl Subtable {
     fn new(mask: &FlowMask) -> Self {
-        let mut stages: Vec<Stage> = Vec::new();
+        let mut stages: Vec<Part> = Vec::new();
         for ranges in STAGES {
             let mut part = FlowMask::default();
             for at in ranges.iter().cloned().flatten() {
@@ -141,129 +183,91 @@ impl Subtable {
             }
             let new = stages.last().is_none_or(|last| last.mask != part);
             if new && part != *mask && !part.is_empty() {
-                stages.push(Stage {
-                    mask: part,
-                    words: MaskWords::from(&part),
-                    hashes: Shards::default(),
-                });
+                stages.push(Part::new(&part));
             }
         }
         Self {
-            mask: *mask,
-            words: MaskWords::from(mask),
-            stages,
+            all: Arc::new(Part::new(mask)),
+            present: stages.iter().map(|_| Shards::default()).collect(),
+            stages: stages.into(),
             buckets: Shards::default(),
-            tops: vec![0],
-            max_priority: 0,
         }
+    }
+
+    fn max_priority(&self) -> u16 {
+        self.buckets.top()
     }
 
     /// The flows whose masked key is `key`'s.
     fn bucket(&self, key: &FlowKey, seed: u64) -> Option<&Bucket> {
-        let hash = self.words.hash(key, seed);
+        let hash = self.all.words.hash(key, seed);
         self.buckets.find(hash, |bucket| bucket.has_key(key))
     }
 
     /// The same, a stage at a time; what was read is added to `read`.
     fn search(&self, key: &FlowKey, seed: u64, read: &mut FlowMask) -> Option<&Bucket> {
-        for stage in &self.stages {
-            read.union(&stage.mask);
+        for (stage, present) in self.stages.iter().zip(&self.present) {
+            stage.words.add_to(read);
             let hash = stage.words.hash(key, seed);
-            stage.hashes.find(hash, |(known, _)| *known == hash)?;
+            present.find(hash, |_| true)?;
         }
-        read.union(&self.mask);
+        self.all.words.add_to(read);
         self.bucket(key, seed)
     }
 
     /// Adds a flow; true when one with the same match and priority had to go.
     fn insert(&mut self, rule: Arc<Rule>, key: &FlowKey, seed: u64) -> bool {
         let entry = Entry::new(rule);
-        let priority = entry.priority;
-        let hash = self.words.hash(key, seed);
-        let mut replaced = false;
-        let mut divided = false;
-        match self.buckets.find_mut(hash, |bucket| bucket.has_key(key)) {
-            Some(bucket) => replaced = bucket.put(entry),
-            None => {
-                let bucket = Bucket {
-                    hash,
-                    first: entry,
-                    rest: Vec::new(),
-                };
-                divided = self.buckets.insert(hash, bucket, |bucket| bucket.hash);
-                for stage in &mut self.stages {
-                    stage.add(stage.words.hash(key, seed));
-                }
+        let hash = self.all.words.hash(key, seed);
+        let is = |bucket: &Bucket| bucket.has_key(key);
+        if self.buckets.find(hash, is).is_some() {
+            let replaced = self.buckets.update(hash, is, |bucket| bucket.put(entry));
+            return replaced.unwrap_or(false);
+        }
+        self.buckets.insert(Bucket {
+            hash,
+            first: entry,
+            rest: Vec::new(),
+        });
+        for (stage, present) in self.stages.iter().zip(&mut self.present) {
+            let hash = stage.words.hash(key, seed);
+            let more = present.update(hash, |_| true, |present| present.len += 1);
+            if more.is_none() {
+                present.insert(Present { hash, len: 1 });
             }
         }
-        if divided {
-            self.tops = (0..self.buckets.parts_len())
-                .map(|part| self.top(part))
-                .collect();
-        } else if let Some(top) = self.tops.get_mut(self.buckets.part_of(hash)) {
-            *top = priority.max(*top);
-        }
-        self.max_priority = self.max_priority.max(priority);
-        replaced
-    }
-
-    fn top(&self, part: usize) -> u16 {
-        let buckets = self.buckets.part(part);
-        buckets
-            .map(|bucket| bucket.first.priority)
-            .max()
-            .unwrap_or(0)
+        false
     }
 
     fn remove(&mut self, key: &FlowKey, priority: u16, seed: u64) -> Option<Arc<Rule>> {
-        let hash = self.words.hash(key, seed);
-        let bucket = self.buckets.find_mut(hash, |bucket| bucket.has_key(key))?;
-        let gone = if bucket.first.priority == priority {
-            if bucket.rest.is_empty() {
-                let bucket = self.buckets.remove(hash, |bucket| bucket.has_key(key))?;
-                for stage in &mut self.stages {
-                    stage.take(stage.words.hash(key, seed));
-                }
-                bucket.first
-            } else {
-                let next = bucket.rest.remove(0);
-                std::mem::replace(&mut bucket.first, next)
-            }
-        } else {
-            let at = bucket.rest.iter().position(|e| e.priority == priority)?;
-            bucket.rest.remove(at)
-        };
-        let part = self.buckets.part_of(hash);
-        if self.tops.get(part) == Some(&priority) {
-            let top = self.top(part);
-            if let Some(place) = self.tops.get_mut(part) {
-                *place = top;
-            }
-            if priority == self.max_priority {
-                self.max_priority = self.tops.iter().copied().max().unwrap_or(0);
+        let hash = self.all.words.hash(key, seed);
+        let is = |bucket: &Bucket| bucket.has_key(key);
+        let bucket = self.buckets.find(hash, is)?;
+        if !bucket.rest.is_empty() {
+            let entry = self
+                .buckets
+                .update(hash, is, |bucket| bucket.take(priority))?;
+            return entry.map(|entry| entry.rule);
+        }
+        if bucket.first.priority != priority {
+            return None;
+        }
+        let bucket = self.buckets.remove(hash, is)?;
+        for (stage, present) in self.stages.iter().zip(&mut self.present) {
+            let hash = stage.words.hash(key, seed);
+            let left = present.update(
+                hash,
+                |_| true,
+                |present| {
+                    present.len -= 1;
+                    present.len
+                },
+            );
+            if left == Some(0) {
+                present.remove(hash, |_| true);
             }
         }
-        Some(gone.rule)
-    }
-}
-
-impl Stage {
-    fn add(&mut self, hash: u64) {
-        match self.hashes.find_mut(hash, |(known, _)| *known == hash) {
-            Some((_, count)) => *count += 1,
-            None => {
-                self.hashes.insert(hash, (hash, 1), |(hash, _)| *hash);
-            }
-        }
-    }
-
-    fn take(&mut self, hash: u64) {
-        if let Some((_, count)) = self.hashes.find_mut(hash, |(known, _)| *known == hash) {
-            *count -= 1;
-            if *count == 0 {
-                self.hashes.remove(hash, |(known, _)| *known == hash);
-            }
-        }
+        Some(bucket.first.rule)
     }
 }
 
@@ -319,7 +323,7 @@ impl Table {
     ) -> Option<&'a Entry> {
         let mut best: Option<&Entry> = None;
         for subtable in &self.subtables {
-            if best.is_some_and(|best| best.priority >= subtable.max_priority) {
+            if best.is_some_and(|best| best.priority >= subtable.max_priority()) {
                 break;
             }
             let Some(bucket) = subtable.search(key, self.seed, read) else {
@@ -343,7 +347,7 @@ impl Table {
     #[must_use]
     pub fn find(&self, matches: &Match, priority: u16) -> Option<&Arc<Rule>> {
         let mask = matches.mask();
-        let subtable = self.subtables.iter().find(|s| s.mask == mask)?;
+        let subtable = self.subtables.iter().find(|s| s.all.mask == mask)?;
         let bucket = subtable.bucket(&matches.key(), self.seed)?;
         let mut entries = bucket.entries();
         let entry = entries.find(|entry| entry.priority == priority)?;
@@ -359,7 +363,7 @@ impl Table {
     /// Adds a flow; one with the same match and priority goes.
     pub fn insert(&mut self, rule: Arc<Rule>) {
         let (key, mask) = (rule.flow().matches.key(), rule.flow().matches.mask());
-        let (at, is_new) = match self.subtables.iter().position(|s| s.mask == mask) {
+        let (at, is_new) = match self.subtables.iter().position(|s| s.all.mask == mask) {
             Some(at) => (at, false),
             None => {
                 self.subtables.push(Arc::new(Subtable::new(&mask)));
@@ -370,11 +374,11 @@ impl Table {
         let Some(subtable) = self.subtables.get_mut(at).map(Arc::make_mut) else {
             return;
         };
-        let before = subtable.max_priority;
+        let before = subtable.max_priority();
         if !subtable.insert(rule, &key, seed) {
             self.len += 1;
         }
-        if is_new || subtable.max_priority != before {
+        if is_new || subtable.max_priority() != before {
             self.sort();
         }
     }
@@ -382,14 +386,14 @@ impl Table {
     /// Takes out the flow with exactly this match and priority.
     pub fn remove(&mut self, matches: &Match, priority: u16) -> Option<Arc<Rule>> {
         let (key, mask, seed) = (matches.key(), matches.mask(), self.seed);
-        let at = self.subtables.iter().position(|s| s.mask == mask)?;
+        let at = self.subtables.iter().position(|s| s.all.mask == mask)?;
         let subtable = Arc::make_mut(self.subtables.get_mut(at)?);
-        let before = subtable.max_priority;
+        let before = subtable.max_priority();
         let rule = subtable.remove(&key, priority, seed)?;
         self.len -= 1;
         if subtable.buckets.len() == 0 {
             self.subtables.remove(at);
-        } else if subtable.max_priority != before {
+        } else if subtable.max_priority() != before {
             self.sort();
         }
         Some(rule)
@@ -407,7 +411,7 @@ impl Table {
     fn sort(&mut self) {
         // Stable, so that the order among equals does not depend on what was looked up.
         self.subtables
-            .sort_by_key(|subtable| std::cmp::Reverse(subtable.max_priority));
+            .sort_by_key(|subtable| std::cmp::Reverse(subtable.max_priority()));
     }
 }
 

@@ -7,8 +7,8 @@
 //!
 //! Spec: OpenFlow 1.3.5 §5.5 (timeouts), §6.4 (what a replacement keeps).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use vswitch_flow::action::Learn;
 use vswitch_flow::rule::each_action;
@@ -59,7 +59,7 @@ impl RuleStats {
 }
 
 /// What a flow leans on and what leans on it, so that nobody goes through its actions again.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ties {
     /// Groups that its actions name.
     pub(crate) groups: Box<[u32]>,
@@ -70,6 +70,9 @@ pub(crate) struct Ties {
     /// Table and cookie of flows whose number is limited (`learn(limit=...)`).
     pub(crate) limited: Box<[(u8, u64)]>,
 }
+
+/// The ties of a flow that has none.
+static LOOSE: LazyLock<Ties> = LazyLock::new(Ties::default);
 
 impl Ties {
     fn of(flow: &FlowRule) -> Self {
@@ -124,7 +127,8 @@ pub struct Rule {
     /// Idle timeout in the upper half, hard timeout in the lower: `fin_timeout` shortens them.
     timeouts: AtomicU32,
     stats: Arc<RuleStats>,
-    ties: Ties,
+    /// Most flows have none, and there may be a hundred thousand.
+    ties: Option<Box<Ties>>,
 }
 
 impl Rule {
@@ -132,8 +136,9 @@ impl Rule {
     #[must_use]
     pub fn new(mut flow: FlowRule, created: Tick, previous: Option<&Self>) -> Self {
         flow.flags = FlowFlags(flow.flags.0 & KEPT);
+        let ties = Ties::of(&flow);
         Self {
-            ties: Ties::of(&flow),
+            ties: (ties != *LOOSE).then(|| Box::new(ties)),
             renewed: AtomicU64::new(created.0),
             timeouts: AtomicU32::new(pair(flow.idle_timeout, flow.hard_timeout)),
             flow,
@@ -222,7 +227,7 @@ impl Rule {
     }
 
     pub(crate) fn ties(&self) -> &Ties {
-        &self.ties
+        self.ties.as_deref().unwrap_or(&LOOSE)
     }
 
     /// Begins the hard timeout again: a packet would have learned this flow.

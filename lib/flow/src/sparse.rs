@@ -63,6 +63,14 @@ impl MaskWords {
         let words = words.map(|(index, bits)| key.words[usize::from(*index)] & bits);
         hash(seed, 0, words)
     }
+
+    /// Adds the bits of the mask to another.
+    #[inline]
+    pub fn add_to(&self, mask: &mut FlowMask) {
+        for (index, bits) in self.0.iter() {
+            mask.words[usize::from(*index)] |= bits;
+        }
+    }
 }
 
 impl From<&FlowMask> for MaskWords {
@@ -245,6 +253,18 @@ impl SparseMask {
                 map &= map - 1;
                 (index, bits)
             })
+    }
+
+    /// Word number `index` of the dense form.
+    #[inline]
+    #[must_use]
+    pub fn word(&self, index: usize) -> u64 {
+        let bit = 1_u64 << index;
+        if self.map & bit == 0 {
+            return 0;
+        }
+        let at = (self.map & (bit - 1)).count_ones() as usize;
+        self.words.get(at).copied().unwrap_or(0)
     }
 
     /// The dense form.
