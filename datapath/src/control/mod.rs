@@ -337,8 +337,10 @@ impl Control {
         Ok((reply, Vec::new()))
     }
 
-    /// What happens every second: learned addresses grow old.
+    /// What happens every second: learned addresses grow old, and workers that sleep through changes
+    /// let go of old tables.
     pub fn tick(&mut self) {
+        self.workers.iter().for_each(WorkerHandle::remind);
         let now = self.now();
         for bridge in self.ledger.tables().bridges() {
             bridge.fdb.expire(now);
@@ -464,9 +466,12 @@ impl Control {
     /// here, when nobody uses them any more.
     fn publish(&self, before: Arc<Tables>) -> Result<(), Refusal> {
         let tables = self.ledger.tables();
-        if tables.epoch != before.epoch {
-            self.ask_all(|done| Command::Publish(Arc::clone(tables), done))?;
+        if tables.epoch == before.epoch {
+            return Ok(());
         }
+        // Who sleeps finds them when a packet wakes it, and need not be woken for them.
+        let awake = self.workers.iter().filter(|worker| !worker.leave(tables));
+        self.ask_each(awake, |done| Command::Publish(Arc::clone(tables), done))?;
         Ok(())
     }
 
@@ -522,16 +527,25 @@ impl Control {
 
     /// Has all workers carry out a command at the same time and waits for their answers.
     fn ask_all<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Result<Vec<T>, Refusal> {
-        let mut answers = Vec::new();
-        for worker in &self.workers {
+        self.ask_each(self.workers.iter(), command)
+    }
+
+    /// The same of some workers.
+    fn ask_each<'a, T>(
+        &'a self,
+        workers: impl Iterator<Item = &'a WorkerHandle>,
+        command: impl Fn(Sender<T>) -> Command,
+    ) -> Result<Vec<T>, Refusal> {
+        let mut asked = Vec::new();
+        for worker in workers {
             let (reply, answer) = bounded(1);
             if !worker.send(command(reply)) {
                 return Err(Refusal::Worker(worker.id));
             }
-            answers.push(answer);
+            asked.push((worker, answer));
         }
-        let pairs = self.workers.iter().zip(&answers);
-        pairs
+        let answers = asked.iter();
+        answers
             .map(|(worker, answer)| self.answer(worker, answer))
             .collect()
     }

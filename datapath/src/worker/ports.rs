@@ -8,8 +8,8 @@
 //! Packets are collected per queue during a round and written once at its end.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam::queue::ArrayQueue;
 use mio::Waker;
@@ -17,6 +17,7 @@ use mio::Waker;
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::counters::{DropReason, Drops};
 use crate::offload::Capabilities;
+use crate::pipeline::Tables;
 use crate::port::{PortIndex, PortQueue, Readiness};
 
 /// Packets that may wait for another worker; at 32 a round, more than it falls behind unless it is
@@ -52,12 +53,15 @@ pub enum Route {
     Peer(u32),
 }
 
-/// Packets on their way to a worker's ports.
+/// What is on its way to a worker: packets for its ports, and tables that it takes when it wakes.
 #[derive(Debug)]
 pub struct Inbox {
     packets: ArrayQueue<(PortIndex, Packet)>,
     /// The worker sleeps, or is about to and will look once more before it does.
     sleeping: AtomicBool,
+    /// The newest tables, left by control while the worker slept; the flag is set after them.
+    left: Mutex<Option<Arc<Tables>>>,
+    is_left: AtomicBool,
     waker: Option<Waker>,
 }
 
@@ -68,19 +72,62 @@ impl Inbox {
         Arc::new(Self {
             packets: ArrayQueue::new(INBOX_LEN),
             sleeping: AtomicBool::new(false),
+            left: Mutex::default(),
+            is_left: AtomicBool::new(false),
             waker,
         })
     }
 
     fn push(&self, port: PortIndex, packet: Packet) -> Result<(), Packet> {
         self.packets.push((port, packet)).map_err(|(_, p)| p)?;
-        // Pairs with the fence in `announce_sleep`: either the sleeper sees the packet when it
-        // looks again, or we see that it sleeps.
+        self.wake_sleeper();
+        Ok(())
+    }
+
+    /// Ends the worker's sleep if it sleeps, after something was put where it looks.
+    pub(super) fn wake_sleeper(&self) {
+        // Pairs with the fence in `announce_sleep`: either the sleeper sees what was put there when
+        // it looks again, or we see that it sleeps.
         fence(Ordering::SeqCst);
         if self.sleeping.load(Ordering::Relaxed) {
             self.wake();
         }
-        Ok(())
+    }
+
+    fn lock_left(&self) -> MutexGuard<'_, Option<Arc<Tables>>> {
+        // Nothing in between can fail half way.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves tables for a worker that sleeps: it takes them before it receives another packet. False
+    /// when it is awake and has to be told.
+    pub(super) fn leave(&self, tables: &Arc<Tables>) -> bool {
+        *self.lock_left() = Some(Arc::clone(tables));
+        self.is_left.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `end_sleep`: either the worker sees the tables when it wakes, or
+        // we see that it is awake.
+        fence(Ordering::SeqCst);
+        let asleep = self.sleeping.load(Ordering::Relaxed);
+        if !asleep {
+            self.take_left();
+        }
+        asleep
+    }
+
+    /// Tables that were left while the worker slept.
+    pub(super) fn take_left(&self) -> Option<Arc<Tables>> {
+        if !self.is_left.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.is_left.store(false, Ordering::Relaxed);
+        self.lock_left().take()
+    }
+
+    /// Ends the sleep of a worker for which tables are left, so that it lets go of the old ones.
+    pub(super) fn remind(&self) {
+        if self.is_left.load(Ordering::Relaxed) {
+            self.wake();
+        }
     }
 
     pub(super) fn pop(&self) -> Option<(PortIndex, Packet)> {
@@ -96,6 +143,7 @@ impl Inbox {
 
     pub(super) fn end_sleep(&self) {
         self.sleeping.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// Ends the worker's sleep, now or as soon as it begins.
@@ -530,5 +578,23 @@ mod tests {
         watch(&mut ports, true);
         ports.cool();
         assert!(ports.cold.is_empty());
+    }
+
+    #[test]
+    fn tables_are_left_for_who_sleeps_and_taken_once() {
+        let tables = Tables::build(&vswitch_dpapi::Desired::default(), None, 1, 1);
+        let tables = Arc::new(tables.expect("nothing is wrong with nothing"));
+        let inbox = Inbox::new(None);
+        assert!(!inbox.leave(&tables), "who is awake is told");
+        assert!(inbox.take_left().is_none());
+        assert!(inbox.announce_sleep());
+        assert!(inbox.leave(&tables) && inbox.leave(&tables));
+        inbox.end_sleep();
+        assert!(
+            inbox
+                .take_left()
+                .is_some_and(|left| Arc::ptr_eq(&left, &tables))
+        );
+        assert!(inbox.take_left().is_none());
     }
 }

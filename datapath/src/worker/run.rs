@@ -26,6 +26,7 @@ use super::command::{Command, Megaflow, Snapshot, Stopped};
 use super::jobs::Parked;
 use super::ports::{Inbox, QueueId};
 use super::stats::Stats;
+use crate::pipeline::Tables;
 use crate::port::{PortQueue, Readiness};
 use crate::tick::Tick;
 use vswitch_flow::Match;
@@ -71,8 +72,20 @@ impl WorkerHandle {
     #[must_use]
     pub fn send(&self, command: Command) -> bool {
         let sent = self.commands.send(command).is_ok();
-        self.inbox.wake();
+        self.inbox.wake_sleeper();
         sent
+    }
+
+    /// Leaves tables for the worker if it sleeps: they are in force for every later packet. False
+    /// when it is awake and has to be sent [`Command::Publish`].
+    #[must_use]
+    pub fn leave(&self, tables: &Arc<Tables>) -> bool {
+        self.inbox.leave(tables)
+    }
+
+    /// Has a sleeping worker take what was left for it, without waiting.
+    pub fn remind(&self) {
+        self.inbox.remind();
     }
 
     /// Waits for the thread's end, after [`Command::Stop`].
@@ -183,7 +196,7 @@ impl Loop {
                 self.rewatch();
                 let timeout = self.sleep_limit();
                 self.events(&mut events, timeout);
-                self.worker.ports.inbox.end_sleep();
+                self.wake_up();
                 let tick = Tick(Instant::now().duration_since(self.started).as_millis() as u64);
                 let epoch = self.worker.tables.epoch;
                 if idle > SWEEP_WAIT {
@@ -195,9 +208,20 @@ impl Loop {
                     );
                 }
             } else {
-                self.worker.ports.inbox.end_sleep();
+                self.wake_up();
                 self.events(&mut events, Some(Duration::ZERO));
             }
+        }
+    }
+
+    /// Sleeps no longer: takes the tables that were left meanwhile.
+    fn wake_up(&mut self) {
+        let inbox = &self.worker.ports.inbox;
+        inbox.end_sleep();
+        if let Some(tables) = inbox.take_left()
+            && tables.epoch > self.worker.tables.epoch
+        {
+            self.worker.tables = tables;
         }
     }
 
@@ -368,7 +392,7 @@ impl Worker {
     }
 
     /// Uses these tables from the next round on.
-    pub fn publish(&mut self, tables: Arc<crate::pipeline::Tables>) {
+    pub fn publish(&mut self, tables: Arc<Tables>) {
         self.tables = tables;
     }
 

@@ -26,6 +26,9 @@ pub const FDS_MAX: usize = 200;
 
 const HEADER_SIZE: usize = 5;
 
+/// Bytes read at a time.
+const READ_SIZE: usize = 64 << 10;
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -62,6 +65,9 @@ pub enum FrameError {
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
+    /// What a read fills.
+    buffer: Box<[u8]>,
+    /// What has come and is not a whole message yet.
     bytes: Vec<u8>,
     fds: VecDeque<OwnedFd>,
 }
@@ -72,6 +78,7 @@ impl Connection {
     pub fn new(stream: UnixStream) -> Self {
         Self {
             stream,
+            buffer: vec![0; READ_SIZE].into(),
             bytes: Vec::new(),
             fds: VecDeque::new(),
         }
@@ -181,13 +188,12 @@ impl Connection {
 
     /// Reads what the socket has; false when it has nothing now.
     fn fill(&mut self) -> Result<bool, FrameError> {
-        let mut buffer = [0_u8; 65_536];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             match rustix::net::recvmsg(
                 &self.stream,
-                &mut [IoSliceMut::new(&mut buffer)],
+                &mut [IoSliceMut::new(&mut self.buffer)],
                 &mut control,
                 RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
             ) {
@@ -205,7 +211,8 @@ impl Connection {
         if received.bytes == 0 {
             return Err(FrameError::Closed);
         }
-        self.bytes.extend_from_slice(&buffer[..received.bytes]);
+        let read = self.buffer.get(..received.bytes);
+        self.bytes.extend_from_slice(read.unwrap_or_default());
         Ok(true)
     }
 
