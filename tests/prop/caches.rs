@@ -56,8 +56,8 @@ fn sends() -> impl Strategy<Value = Vec<Step>> {
 fn change() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => (bridge_id(), flows()).prop_map(|(bridge, flows)| Step::SetFlows(bridge, flows)),
-        2 => (bridge_id(), flow()).prop_map(|(bridge, flow)| Step::AddFlow(bridge, flow)),
-        1 => (bridge_id(), matches()).prop_map(|(bridge, m)| Step::DeleteFlows(bridge, m)),
+        6 => (bridge_id(), flow()).prop_map(|(bridge, flow)| Step::AddFlow(bridge, flow)),
+        3 => (bridge_id(), matches()).prop_map(|(bridge, m)| Step::DeleteFlows(bridge, m)),
         1 => (1..9_u32, vlan()).prop_map(|(port, vlan)| Step::SetVlan(port, vlan)),
         1 => prop::collection::vec(mirror(), 0..3).prop_map(Step::SetMirrors),
         1 => bridge_id().prop_map(Step::Flush),

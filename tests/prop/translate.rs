@@ -1,11 +1,12 @@
 //! The cache law: an answer depends on the bits in its mask and on no others, so that it may
-//! answer every packet that agrees under the mask.
+//! answer every packet that agrees under the mask; and an answer that a change of flows spares is
+//! what any of its packets is answered afterwards.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use vswitch_datapath::fdb::MacKey;
-use vswitch_datapath::pipeline::{Tables, Translation, translate};
+use vswitch_datapath::pipeline::{Answer, Evictions, Tables, Translation, translate};
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::tick::Tick;
 use vswitch_dpapi::{
@@ -14,7 +15,8 @@ use vswitch_dpapi::{
 };
 use vswitch_flow::action::{HashFields, Learn, LearnSource, LearnSpec, Multilink, Multipath};
 use vswitch_flow::{
-    Action, Field, FlowKey, FlowRule, Instructions, Match, OfPort, PACKET_WORDS, Subfield, WORDS,
+    Action, Field, FlowCommand, FlowKey, FlowMod, FlowRule, Instructions, Match, OfPort,
+    PACKET_WORDS, SparseKey, SparseMask, Subfield, WORDS,
 };
 
 /// Fields that flows match and packets vary in, each with few values so that they meet.
@@ -414,6 +416,53 @@ proptest! {
         }
         for (with, what) in [(&noise[..], "noise"), (&other.words[..], "another packet")] {
             assert_same(&answer, &translate(&tables, &agree(with), port, None), what)?;
+        }
+    }
+    #[test]
+    fn what_a_change_spares_stays_true(
+        tables in tables(),
+        key in key(),
+        port in 1..5_u32,
+        bridge in 0..2_u32,
+        changes in prop::collection::vec((any::<bool>(), flow()), 1..4),
+        others in prop::collection::vec(key(), 8),
+    ) {
+        let port = PortIndex(port);
+        let answer = translate(&tables, &key, port, None);
+        let mut evictions = Evictions::default();
+        let mut draft = tables
+            .draft(BridgeId(bridge), &mut evictions, Tick(0))
+            .expect("the bridge is there");
+        for (add, flow) in changes {
+            let change = match add {
+                true => FlowMod::new(FlowCommand::Add, flow),
+                false => FlowMod::delete(Some(flow.table), flow.matches),
+            };
+            // What cannot be changed is not.
+            let _ = draft.apply(change.into());
+        }
+        let (after, _) = tables.with(draft);
+        let spared = after.recent().spares(tables.epoch, &Answer {
+            key: &SparseKey::from(&key),
+            mask: &SparseMask::from(&answer.mask),
+            lookups: &answer.lookups,
+            renews: &[],
+            seen: &answer.seen,
+        });
+        if spared {
+            for with in others.iter().chain([&key]) {
+                let mut words = [0; WORDS];
+                for (at, word) in words.iter_mut().enumerate().take(PACKET_WORDS) {
+                    let mask = answer.mask.words[at];
+                    *word = key.words[at] & mask | with.words[at] & !mask;
+                }
+                let again = translate(&after, &FlowKey { words }, port, None);
+                prop_assert_eq!(&answer.actions, &again.actions);
+                prop_assert_eq!(answer.drop, again.drop);
+                prop_assert_eq!(&answer.learn, &again.learn);
+                let rules = |t: &Translation| t.rules.iter().map(Arc::as_ptr).collect::<Vec<_>>();
+                prop_assert_eq!(rules(&answer), rules(&again));
+            }
         }
     }
 }

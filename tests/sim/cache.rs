@@ -1,7 +1,7 @@
 //! What caches must not change: which packets go where.
 
 use vswitch_dpapi::Desired;
-use vswitch_flow::{Action, Field, FlowRule, Match, OfPort};
+use vswitch_flow::{Action, Field, FlowCommand, FlowMod, FlowRule, Match, OfPort};
 use vswitch_tests::sim::{PLAIN, Sim, bridge, frames, normal, port};
 
 use super::{build::Builder, mac};
@@ -104,4 +104,41 @@ fn a_station_stays_known_while_it_sends_what_is_not_cached() {
     }
     let bridge = &sim.tables().bridges()[0];
     assert_eq!(bridge.fdb.stats().expired, 0);
+}
+
+#[test]
+fn a_change_elsewhere_leaves_what_the_caches_know() {
+    let mut sim = switch();
+    let udp = |dst: u128| {
+        Match::any()
+            .with(Field::EthType, 0x0800)
+            .with(Field::IpProto, 17)
+            .with(Field::UdpDst, dst)
+    };
+    sim.set_flows(1, vec![to(2, udp(53)), normal()]);
+    sim.send(1, frame(53));
+    let add = |sim: &mut Sim, flow| {
+        sim.mod_flows(1, vec![FlowMod::new(FlowCommand::Add, flow).into()]);
+    };
+    for dst in 1000..1200 {
+        add(&mut sim, to(3, udp(dst)));
+        let out = sim.send(1, frame(53));
+        assert_eq!(out.keys().copied().collect::<Vec<_>>(), [2]);
+    }
+    let counters = sim.worker(0).cache().counters();
+    assert_eq!((counters.miss, counters.stale, counters.exact), (1, 0, 200));
+    // One that concerns it is noticed, however it is made.
+    add(&mut sim, to(4, udp(53)));
+    assert_eq!(sim.send(1, frame(53)).into_keys().next(), Some(4));
+    sim.mod_flows(1, vec![FlowMod::delete(None, udp(53)).into()]);
+    assert_ne!(sim.send(1, frame(53)).into_keys().next(), Some(4));
+    assert_eq!(sim.worker(0).cache().counters().stale, 2);
+    // After more changes than are remembered nothing is taken for granted.
+    sim.send(1, frame(53));
+    for dst in 2000..2100 {
+        add(&mut sim, to(3, udp(dst)));
+    }
+    let misses = sim.worker(0).cache().counters().miss;
+    sim.send(1, frame(53));
+    assert_eq!(sim.worker(0).cache().counters().miss, misses + 1);
 }

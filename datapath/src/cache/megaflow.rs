@@ -9,6 +9,7 @@ use vswitch_flow::{FlowMask, SparseKey, SparseMask};
 use vswitch_sys::memory::prefetch;
 
 use super::{Decision, Entry, EntryId};
+use crate::pipeline::{Answer, Recent};
 use crate::tick::Tick;
 
 /// Most masks besides the exact one: what a lookup costs at worst under attack.
@@ -136,10 +137,36 @@ impl Megaflows {
 
     /// Whether the entry still tells the truth.
     #[inline]
-    pub(super) fn is_fresh(&self, id: EntryId, epoch: u64) -> bool {
+    pub(super) fn is_fresh(&mut self, id: EntryId, recent: &Recent) -> bool {
         let entry = &self.entries[id.index as usize];
         let decision = entry.decision.as_ref();
-        entry.epoch == epoch && decision.is_some_and(|d| d.deps.valid())
+        decision.is_some_and(|d| d.deps.valid())
+            && (entry.epoch == recent.epoch() || self.outlives(id.index, recent))
+    }
+
+    /// Whether no change concerns the entry since it was last looked at.
+    #[cold]
+    fn outlives(&mut self, index: u32, recent: &Recent) -> bool {
+        let Some(entry) = self.entries.get_mut(index as usize) else {
+            return false;
+        };
+        let (Some(decision), Some(subtable)) =
+            (&entry.decision, self.subtables.get(entry.subtable as usize))
+        else {
+            return false;
+        };
+        let answer = Answer {
+            key: &entry.key,
+            mask: &subtable.mask,
+            lookups: &decision.lookups,
+            renews: &decision.renews,
+            seen: &decision.seen,
+        };
+        let spared = recent.spares(entry.epoch, &answer);
+        if spared {
+            entry.epoch = recent.epoch();
+        }
+        spared
     }
 
     /// Adds an entry; true when another had to go for it.
@@ -266,13 +293,17 @@ impl Megaflows {
         victim.is_some()
     }
 
-    pub(super) fn sweep(&mut self, len: usize, epoch: u64, now: Tick, idle_ms: u64) {
+    pub(super) fn sweep(&mut self, len: usize, recent: &Recent, now: Tick, idle_ms: u64) {
         for _ in 0..len.min(self.entries.len()) {
             self.hand = (self.hand + 1) % self.entries.len();
+            let index = self.hand as u32;
             let entry = &self.entries[self.hand];
-            let old = entry.epoch != epoch || now.since(entry.used) > idle_ms;
-            if entry.decision.is_some() && old {
-                self.remove(self.hand as u32);
+            if entry.decision.is_none() {
+                continue;
+            }
+            let idle = now.since(entry.used) > idle_ms;
+            if idle || entry.epoch != recent.epoch() && !self.outlives(index, recent) {
+                self.remove(index);
             }
         }
     }
@@ -342,6 +373,7 @@ fn credit(entry: &mut Entry) {
 mod tests {
     use super::*;
     use crate::fdb::FdbDeps;
+    use crate::pipeline::Seen;
     use vswitch_flow::{Field, FlowKey};
 
     fn decision() -> Decision {
@@ -352,6 +384,7 @@ mod tests {
             touch: Box::default(),
             rules: Box::default(),
             lookups: Box::default(),
+            seen: Seen::default(),
             groups: Box::default(),
             renews: Box::default(),
         }
@@ -378,7 +411,7 @@ mod tests {
         let (id, _) = cache.insert(&key(7, 80), mask(0), decision(), 1, Tick(0));
         assert_eq!(cache.find(&key(7, 443)), Some(id));
         assert_eq!(cache.find(&key(8, 80)), None);
-        assert!(cache.is_fresh(id, 1) && !cache.is_fresh(id, 2));
+        assert!(cache.is_fresh(id, &Recent::new(1)) && !cache.is_fresh(id, &Recent::new(2)));
         cache.remove(id.index);
         assert_eq!(cache.find(&key(7, 443)), None);
         assert!(cache.entry(id).is_none());
@@ -425,7 +458,7 @@ mod tests {
         cache.insert(&key(1, 0), mask(0), decision(), 1, Tick(0));
         cache.insert(&key(2, 0), mask(0), decision(), 1, Tick(9_000));
         cache.insert(&key(3, 0), mask(0), decision(), 2, Tick(9_000));
-        cache.sweep(3, 2, Tick(12_000), 10_000);
+        cache.sweep(3, &Recent::new(2), Tick(12_000), 10_000);
         assert_eq!(cache.len(), 1);
         assert!(cache.find(&key(3, 0)).is_some());
     }

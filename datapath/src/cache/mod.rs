@@ -8,10 +8,10 @@
 //!   more is kept as an exact entry, so crafted traffic cannot make lookups long.
 //!
 //! Law (architecture decision 11): an entry's mask has every bit that the decision read, and an
-//! entry answers only while it is *fresh*: made from the tables of the current epoch, and nothing
-//! in the FDB has changed that it looked up. Staleness is noticed at lookup; nobody searches the
-//! cache when tables change. Two entries that match one key came from the same tables and
-//! therefore agree.
+//! entry answers only while it is *fresh*: true of the tables of the current epoch, because it was
+//! made from them or because no change since concerns it ([`Recent`]), and nothing in the FDB has
+//! changed that it looked up. Staleness is noticed at lookup; nobody searches the cache when tables
+//! change. Two entries that match one key are true of the same tables and therefore agree.
 //!
 //! Not here: packets, clocks, tables. Threads: a cache belongs to one worker and is never shared.
 //! Cost: an exact hit is one slot and one masked comparison; no allocation, no lock. A new entry
@@ -28,7 +28,7 @@ use vswitch_sys::memory::prefetch;
 use crate::buffer::BATCH_LEN;
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry};
-use crate::pipeline::{DpAction, GroupEntry, Lookup, Pick, Rule, Translation};
+use crate::pipeline::{DpAction, GroupEntry, Lookup, Pick, Recent, Rule, Seen, Translation};
 use crate::tick::Tick;
 
 pub use megaflow::{ENTRIES_MAX, MASKS_MAX};
@@ -51,6 +51,8 @@ pub struct Decision {
     pub rules: Box<[Arc<Rule>]>,
     /// Tables that are credited with it.
     pub lookups: Box<[Lookup]>,
+    /// What the lookups saw.
+    pub seen: Seen,
     /// Groups that are credited with it.
     pub groups: Box<[(Arc<GroupEntry>, Pick)]>,
     /// Learned flows that the traffic keeps young.
@@ -84,6 +86,7 @@ impl From<Translation> for Decision {
             touch: translation.touch.into(),
             rules: translation.rules.into(),
             lookups: translation.lookups.into(),
+            seen: translation.seen,
             groups: translation.groups.into(),
             renews: Box::default(),
         }
@@ -93,7 +96,7 @@ impl From<Translation> for Decision {
 /// A cached decision and its traffic.
 #[derive(Debug)]
 pub struct Entry {
-    /// Epoch of the tables it came from.
+    /// Epoch of the tables that it was last known to be true of.
     epoch: u64,
     /// The subtable it is in.
     subtable: u32,
@@ -158,7 +161,7 @@ impl Cache {
         }
     }
 
-    /// Finds the decisions for a batch of keys, at most [`BATCH_LEN`], among those of `epoch`.
+    /// Finds the decisions for a batch of keys, at most [`BATCH_LEN`], as tables with these last changes give it.
     ///
     /// With many flows nothing of what a lookup reads is in a near cache. So the batch is gone
     /// through once for each read that leads to the next, and the processor loads what all of its
@@ -167,7 +170,7 @@ impl Cache {
     pub fn lookup_batch<'a>(
         &mut self,
         keys: impl ExactSizeIterator<Item = &'a SparseKey> + Clone,
-        epoch: u64,
+        recent: &Recent,
         found: &mut Vec<Option<EntryId>>,
     ) {
         // Packets of one flow come in trains: a key like the one before it is not looked up again.
@@ -197,7 +200,7 @@ impl Cache {
                 found.push(Some(id));
                 continue;
             }
-            let id = self.lookup_hashed(key, hash, epoch);
+            let id = self.lookup_hashed(key, hash, recent);
             if let Some(decision) = id.and_then(|id| self.decision(id))
                 && let Some(first) = decision.actions.first()
             {
@@ -207,29 +210,29 @@ impl Cache {
         }
     }
 
-    /// Finds the decision for `key` among those of `epoch`.
+    /// Finds the decision for `key` as tables with these last changes give it.
     #[inline]
-    pub fn lookup(&mut self, key: &SparseKey, epoch: u64) -> Option<EntryId> {
-        self.lookup_hashed(key, key.hash(self.seed), epoch)
+    pub fn lookup(&mut self, key: &SparseKey, recent: &Recent) -> Option<EntryId> {
+        self.lookup_hashed(key, key.hash(self.seed), recent)
     }
 
     #[inline]
-    fn lookup_hashed(&mut self, key: &SparseKey, hash: u64, epoch: u64) -> Option<EntryId> {
+    fn lookup_hashed(&mut self, key: &SparseKey, hash: u64, recent: &Recent) -> Option<EntryId> {
         if let Some(index) = self.emc.find(hash)
             && let Some(id) = self.megaflows.check(index, key)
         {
-            if self.megaflows.is_fresh(id, epoch) {
+            if self.megaflows.is_fresh(id, recent) {
                 self.counters.exact += 1;
                 return Some(id);
             }
             self.remove_stale(id);
         }
-        self.lookup_masked(key, hash, epoch)
+        self.lookup_masked(key, hash, recent)
     }
 
-    fn lookup_masked(&mut self, key: &SparseKey, hash: u64, epoch: u64) -> Option<EntryId> {
+    fn lookup_masked(&mut self, key: &SparseKey, hash: u64, recent: &Recent) -> Option<EntryId> {
         while let Some(id) = self.megaflows.find(key) {
-            if self.megaflows.is_fresh(id, epoch) {
+            if self.megaflows.is_fresh(id, recent) {
                 self.counters.masked += 1;
                 self.emc.insert(hash, id.index);
                 return Some(id);
@@ -242,9 +245,9 @@ impl Cache {
 
     /// Looks again for a key that the last lookup did not find, without counting: an entry may have
     /// come since.
-    pub fn find_again(&mut self, key: &SparseKey, epoch: u64) -> Option<EntryId> {
+    pub fn find_again(&mut self, key: &SparseKey, recent: &Recent) -> Option<EntryId> {
         while let Some(id) = self.megaflows.find(key) {
-            if self.megaflows.is_fresh(id, epoch) {
+            if self.megaflows.is_fresh(id, recent) {
                 return Some(id);
             }
             self.remove_stale(id);
@@ -255,8 +258,8 @@ impl Cache {
     /// Whether the decision behind `id` still tells the truth: what an earlier packet of the batch
     /// taught the FDB may have ended that.
     #[must_use]
-    pub fn still_decided(&self, id: EntryId, epoch: u64) -> bool {
-        self.decision(id).is_some() && self.megaflows.is_fresh(id, epoch)
+    pub fn still_decided(&mut self, id: EntryId, recent: &Recent) -> bool {
+        self.decision(id).is_some() && self.megaflows.is_fresh(id, recent)
     }
 
     fn remove_stale(&mut self, id: EntryId) {
@@ -312,10 +315,10 @@ impl Cache {
         self.megaflows.credit_rules();
     }
 
-    /// Looks at the next `len` slots and removes entries idle for longer than `idle_ms` or made
-    /// from older tables. A few slots a round keep the cache clean without a pause.
-    pub fn sweep(&mut self, len: usize, epoch: u64, now: Tick, idle_ms: u64) {
-        self.megaflows.sweep(len, epoch, now, idle_ms);
+    /// Looks at the next `len` slots and removes entries idle for longer than `idle_ms` or no
+    /// longer true. A few slots a round keep the cache clean without a pause.
+    pub fn sweep(&mut self, len: usize, recent: &Recent, now: Tick, idle_ms: u64) {
+        self.megaflows.sweep(len, recent, now, idle_ms);
     }
 
     /// Forgets everything; rules are told first.
@@ -383,6 +386,7 @@ mod tests {
             touch: Box::default(),
             rules: Box::default(),
             lookups: Box::default(),
+            seen: Seen::default(),
             groups: Box::default(),
             renews: Box::default(),
         }
@@ -414,8 +418,9 @@ mod tests {
             let keys: Vec<_> = trains.take(BATCH_LEN).collect();
             let (mut together, mut single) = (caches(), caches());
             let mut found = Vec::new();
-            together.lookup_batch(keys.iter(), 2, &mut found);
-            let expected: Vec<_> = keys.iter().map(|key| single.lookup(key, 2)).collect();
+            let recent = Recent::new(2);
+            together.lookup_batch(keys.iter(), &recent, &mut found);
+            let expected: Vec<_> = keys.iter().map(|key| single.lookup(key, &recent)).collect();
             prop_assert_eq!(found, expected);
             prop_assert_eq!(together.counters(), single.counters());
         }

@@ -29,6 +29,7 @@ use super::classifier::Table;
 use super::evict::Evictions;
 use super::group::{GROUPS_MAX, GroupEntry, leads_to_itself};
 use super::meter::{METERS_MAX, MeterEntry};
+use super::recent::Recent;
 use super::rule::{Rule, Ties};
 use super::tables::{Bridge, Refusal, Tables};
 use crate::tick::Tick;
@@ -76,6 +77,8 @@ pub struct Draft<'a> {
     seed: u64,
     now: Tick,
     log: Log,
+    /// Groups and meters are as they were.
+    only_flows: bool,
     /// By how much the flows that name a group or a meter have become more.
     group_users: BTreeMap<u32, i64>,
     meter_users: BTreeMap<u32, i64>,
@@ -98,6 +101,7 @@ impl Tables {
             seed: self.seed(),
             now,
             log: Log::default(),
+            only_flows: true,
             group_users: BTreeMap::new(),
             meter_users: BTreeMap::new(),
             orphans: Vec::new(),
@@ -119,9 +123,7 @@ impl Tables {
         let draft = self.draft(bridge, &mut evictions, now);
         let mut draft = draft.ok_or(Refusal::NoBridge(bridge))?;
         draft.replace_flows(flows);
-        let (mut tables, _) = self.with(draft);
-        tables.epoch = epoch;
-        Ok(tables)
+        Ok(self.with_bridge(draft.bridge, Recent::new(epoch)))
     }
 
     /// The same tables with what a draft made of its bridge.
@@ -137,8 +139,16 @@ impl Tables {
                 meter.users().add(more);
             }
         }
-        let tables = self.with_bridge(draft.bridge, self.epoch + 1);
-        (tables, draft.log)
+        let (epoch, log) = (self.epoch + 1, draft.log);
+        let recent = match draft.only_flows {
+            true => {
+                let touched = log.touched();
+                self.recent()
+                    .after(epoch, draft.bridge.lookups(), touched.iter().copied())
+            }
+            false => Recent::new(epoch),
+        };
+        (self.with_bridge(draft.bridge, recent), log)
     }
 }
 
@@ -147,6 +157,12 @@ impl Log {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.gone.is_empty()
+    }
+
+    /// All flows that it speaks of.
+    fn touched(&self) -> Vec<&Arc<Rule>> {
+        let gone = self.gone.iter().map(|gone| &gone.rule);
+        self.added.iter().chain(gone).collect()
     }
 }
 
@@ -162,6 +178,7 @@ impl Draft<'_> {
     /// # Errors
     /// Why it cannot be made. The draft is of no use then.
     pub fn apply(&mut self, change: Change) -> Result<(), ChangeRefusal> {
+        self.only_flows &= matches!(change, Change::Flow(_));
         match change {
             Change::Flow(change) => self.flow(*change),
             Change::Group(change) => self.group(*change),
@@ -186,6 +203,7 @@ impl Draft<'_> {
             let table = flows.get(at).map_or(0, |flow| flow.table);
             return Err((at, ChangeRefusal::NoTable(table)));
         }
+        self.only_flows = false;
         self.replace_groups(groups);
         self.replace_meters(meters);
         self.replace_flows(flows);

@@ -28,6 +28,7 @@ mod meter;
 mod mirror;
 mod normal;
 mod punt;
+mod recent;
 mod rule;
 mod shards;
 mod shelf;
@@ -57,6 +58,7 @@ pub use freeze::Frozen;
 pub use group::{GROUPS_MAX, GroupEntry, Pick, named_groups};
 pub use meter::{METERS_MAX, MeterEntry, Moment, Verdict, remark};
 pub use punt::{Punts, Waiting};
+pub use recent::{Answer, RECENT_MAX, Recent, Seen};
 pub use rule::{Rule, RuleStats};
 pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
 pub use trace::{Trace, actions_text, bridge_actions_text, trace};
@@ -220,6 +222,30 @@ impl DpAction {
         )
     }
 
+    /// Whether it means the same when the tables have changed. Where a packet goes on is kept for the
+    /// tables that it was worked out with.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Recirculate(_) | Self::CheckLarger { .. } => false,
+            Self::Controller(punt) => punt.continuation.is_none(),
+            Self::Output(_)
+            | Self::Truncate(_)
+            | Self::SetField { .. }
+            | Self::PushVlan { .. }
+            | Self::PopVlan
+            | Self::PushMpls { .. }
+            | Self::PopMpls(_)
+            | Self::PushPbb { .. }
+            | Self::PopPbb
+            | Self::CopyTtlOut
+            | Self::CopyTtlIn
+            | Self::Save
+            | Self::Restore
+            | Self::Meter(_) => true,
+        }
+    }
+
     /// Whether anybody but the packet itself notices the action.
     #[must_use]
     pub fn is_effect(&self) -> bool {
@@ -251,6 +277,8 @@ pub struct Translation {
     pub rules: Vec<Arc<Rule>>,
     /// The tables that were looked at, to be credited with the packet.
     pub lookups: Vec<Lookup>,
+    /// What the lookups saw.
+    pub seen: Seen,
     /// The groups that it went by, to be credited with the packet.
     pub groups: Vec<(Arc<GroupEntry>, Pick)>,
     /// What each packet does to flows.

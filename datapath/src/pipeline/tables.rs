@@ -25,6 +25,7 @@ use super::group::GroupEntry;
 use super::meter::MeterEntry;
 use super::mirror::{MirrorSet, Mirrors};
 use super::punt::Punts;
+use super::recent::Recent;
 use super::rule::Rule;
 use super::shelf::Shelf;
 use super::vlan::Membership;
@@ -187,6 +188,8 @@ pub struct Bridge {
 pub struct Tables {
     /// Grows with every change.
     pub epoch: u64,
+    /// What the last changes touched.
+    recent: Recent,
     seed: u64,
     bridges: Vec<Arc<Bridge>>,
     /// Indexed by port number.
@@ -332,6 +335,7 @@ impl Tables {
         }
         let tables = Self {
             epoch,
+            recent: Recent::new(epoch),
             seed,
             bridges,
             ports: Arc::new(ports.into_iter().map(|port| port.map(Arc::new)).collect()),
@@ -356,19 +360,27 @@ impl Tables {
     }
 
     /// The same with another value of a bridge.
-    pub(super) fn with_bridge(&self, bridge: Bridge, epoch: u64) -> Self {
+    pub(super) fn with_bridge(&self, bridge: Bridge, recent: Recent) -> Self {
         let bridges = self.bridges.iter().cloned();
         let mut bridges: Vec<_> = bridges.collect();
         if let Some(place) = bridges.iter_mut().find(|old| old.id == bridge.id) {
             *place = Arc::new(bridge);
         }
         Self {
-            epoch,
+            epoch: recent.epoch(),
+            recent,
             seed: self.seed,
             bridges,
             ports: Arc::clone(&self.ports),
             stops: Arc::clone(&self.stops),
         }
+    }
+
+    /// What the last changes touched.
+    #[inline]
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Keys all hashes.

@@ -21,6 +21,7 @@ use vswitch_flow::{Action, BandKind, Field, FlowKey, FlowMask, META_WORD, OfPort
 
 use super::freeze::{Frozen, Rest};
 use super::mirror::{MirrorSet, Output};
+use super::recent::Sight;
 use super::rule::Rule;
 use super::state::{Emitted, State, Unknown, Working};
 use super::tables::{Bridge, Link, Port, Tables};
@@ -177,6 +178,7 @@ pub(super) struct Walk<'a> {
     pub(super) tables: &'a Tables,
     pub(super) work: Working,
     pub(super) out: Translation,
+    sight: Sight,
     tasks: Vec<Task>,
     entries: usize,
     pub(super) trace: Option<&'a mut Trace>,
@@ -271,6 +273,7 @@ impl<'a> Walk<'a> {
                 cacheable: true,
                 ..Translation::default()
             },
+            sight: Sight::default(),
             tasks,
             entries: 0,
             trace,
@@ -385,6 +388,7 @@ impl<'a> Walk<'a> {
             self.out.drop.get_or_insert(DropReason::RuleDrop);
         }
         self.out.cacheable &= self.out.learn.is_empty();
+        self.out.seen = self.sight.seen(&self.out.actions);
         if let Some(trace) = &mut self.trace {
             trace.end(self.work.key());
         }
@@ -504,6 +508,11 @@ impl<'a> Walk<'a> {
         let Some(bridge) = self.bridge() else { return };
         if !self.enters() {
             return;
+        }
+        let (key, written) = (self.work.key(), &self.work.state.written);
+        match visit {
+            Visit::Goto => self.sight.look(key, written),
+            Visit::Resubmit(port) => self.sight.look_from(key, written, OfPort(port)),
         }
         let mut mask = FlowMask::default();
         let found = match visit {

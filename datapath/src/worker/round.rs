@@ -110,8 +110,8 @@ impl Worker {
         self.transmit(now);
         self.stats.handed_over = self.ports.handed_over;
 
-        let epoch = self.tables.epoch;
-        self.cache.sweep(SWEEP_LEN, epoch, tick, CACHE_IDLE_MS);
+        let recent = self.tables.recent();
+        self.cache.sweep(SWEEP_LEN, recent, tick, CACHE_IDLE_MS);
 
         let spent = cycles().wrapping_sub(begin);
         if moved > 0 {
@@ -183,7 +183,6 @@ impl Worker {
     fn decide(&mut self, batch: &mut Batch, tick: Tick) -> u32 {
         let begin = cycles();
         let len = batch.len();
-        let epoch = self.tables.epoch;
         let mut keys = std::mem::take(&mut self.scratch.keys);
         let mut found = std::mem::take(&mut self.scratch.found);
         keys.resize_with(BATCH_LEN, Extracted::default);
@@ -207,7 +206,8 @@ impl Worker {
 
         if self.cache_enabled {
             let keys = keys.iter().take(keys_len).map(|x| &x.key);
-            self.cache.lookup_batch(keys, epoch, &mut found);
+            self.cache
+                .lookup_batch(keys, self.tables.recent(), &mut found);
         } else {
             found.resize(keys_len, None);
         }
@@ -219,7 +219,8 @@ impl Worker {
         let mut misses = 0;
         for ((packet, extracted), found) in batch.drain(..).zip(&keys).zip(&found) {
             // A packet that was translated may have taught the FDB what later answers rest on.
-            let found = found.filter(|&id| misses == 0 || self.cache.still_decided(id, epoch));
+            let recent = self.tables.recent();
+            let found = found.filter(|&id| misses == 0 || self.cache.still_decided(id, recent));
             let size = packet.len() as u64;
             let known = found.and_then(|id| self.cache.credit(id, size, tick));
             match known {
@@ -251,7 +252,6 @@ impl Worker {
     /// had to be translated.
     #[cold]
     fn read_again(&mut self, tick: Tick) -> u32 {
-        let epoch = self.tables.epoch;
         let mut misses = 0;
         for _ in 0..AGAIN_MAX {
             let mut again = std::mem::take(&mut self.scratch.again);
@@ -272,7 +272,7 @@ impl Worker {
                 }
                 extracted.key = extracted.key.again(&before, frozen.id);
                 let found = match self.cache_enabled {
-                    true => self.cache.lookup(&extracted.key, epoch),
+                    true => self.cache.lookup(&extracted.key, self.tables.recent()),
                     false => None,
                 };
                 let size = packet.len() as u64;
@@ -319,7 +319,7 @@ impl Worker {
         // An earlier packet of the batch may have brought the answer.
         let mut id = None;
         if self.cache_enabled {
-            id = self.cache.find_again(&extracted.key, epoch);
+            id = self.cache.find_again(&extracted.key, self.tables.recent());
         }
         let is_new = id.is_none();
         if is_new {

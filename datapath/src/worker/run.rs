@@ -198,11 +198,11 @@ impl Loop {
                 self.events(&mut events, timeout);
                 self.wake_up();
                 let tick = Tick(Instant::now().duration_since(self.started).as_millis() as u64);
-                let epoch = self.worker.tables.epoch;
+                let recent = self.worker.tables.recent();
                 if idle > SWEEP_WAIT {
                     self.worker.cache.sweep(
                         SWEEP_IDLE_LEN,
-                        epoch,
+                        recent,
                         tick,
                         super::round::CACHE_IDLE_MS,
                     );
