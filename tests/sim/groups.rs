@@ -204,6 +204,30 @@ fn both_directions_take_the_same_way() {
 }
 
 #[test]
+fn arp_is_spread_by_its_protocol_addresses() {
+    let mut sim = switch();
+    let buckets = vec![bucket(0, 1, 2), bucket(1, 1, 3)];
+    sim.mod_flows(
+        1,
+        vec![
+            group(1, GroupKind::Select, buckets),
+            flow(vec![Action::Group(1)]),
+        ],
+    );
+    let mut shares = BTreeMap::<u32, u32>::new();
+    for i in 0..200 {
+        let request = Builder::eth(mac(2), mac(1)).arp_request([10, 0, i, 1], [10, 1, 1, i]);
+        for port in sim.send(1, request.build()).into_keys() {
+            *shares.entry(port).or_default() += 1;
+        }
+    }
+    assert!(
+        shares.len() == 2 && shares.values().all(|share| (60..140).contains(share)),
+        "{shares:?}"
+    );
+}
+
+#[test]
 fn failover_takes_the_first_that_lives() {
     let mut sim = switch();
     let inner = vec![watching(0, 4)];

@@ -241,7 +241,8 @@ fn has(field: Field, key: &FlowKey, read: &mut FlowMask) -> bool {
     prerequisite.holds(key)
 }
 
-/// A hash of layers 2 to 4 that is the same in both directions.
+/// A hash of layers 2 to 4 that is the same in both directions; of ARP it takes the protocol
+/// addresses, as of IP.
 #[must_use]
 pub(super) fn symmetric_l4(key: &FlowKey, read: &mut FlowMask, basis: u64) -> u64 {
     let mut hash = mix(basis);
@@ -266,6 +267,8 @@ pub(super) fn symmetric_l4(key: &FlowKey, read: &mut FlowMask, basis: u64) -> u6
         both(Field::Ipv4Src, Field::Ipv4Dst, read);
     } else if holds(Prerequisite::Ipv6, read) {
         both(Field::Ipv6Src, Field::Ipv6Dst, read);
+    } else if holds(Prerequisite::Arp, read) {
+        both(Field::ArpSpa, Field::ArpTpa, read);
     }
     // All fragments of a packet go one way, so none is hashed by ports.
     let ip = holds(Prerequisite::Ip, read);
