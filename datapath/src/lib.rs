@@ -14,6 +14,7 @@ pub mod cache;
 pub mod pipeline;
 
 pub mod action;
+mod field;
 
 // What decides about them.
 pub mod conntrack;

@@ -51,11 +51,17 @@ const DOORS: &[(&str, &[&str], &str)] = &[
             "buffer",
             "offload",
             "extract",
+            "field",
             "conntrack",
             "tunnel",
             "counters",
         ],
         "does what was decided; never looks up and never decides",
+    ),
+    (
+        "field",
+        &["buffer", "offload", "extract"],
+        "writes bytes of headers and keeps their sums; decides nothing",
     ),
     (
         "gateway",
@@ -69,8 +75,8 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "conntrack",
-        &["tick", "counters"],
-        "remembered state: knows no packets and no ports",
+        &["buffer", "offload", "extract", "field", "tick", "counters"],
+        "remembered state, and the bytes it is read from and written to; knows no tables and no ports",
     ),
     (
         "tunnel",

@@ -12,7 +12,6 @@
 //! copy. No allocation. Spec: RFC 1624 (checksum updates), RFC 768 (zero is no checksum),
 //! RFC 9260 §6.8 (SCTP's CRC32c), RFC 3032 (MPLS), IEEE 802.1Q-2018 §9.7 (backbone service tag).
 
-mod field;
 mod header;
 
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use vswitch_flow::{Field, SparseKey};
 use crate::buffer::{FramePool, Packet};
 use crate::counters::{DropReason, Drops};
 use crate::extract::{Extracted, Layout};
+use crate::field;
 use crate::offload::{Checksum, Offload};
 use crate::pipeline::DpAction;
 use crate::pipeline::Frozen;

@@ -36,6 +36,8 @@ impl Protocol {
     pub const DESTINATION: Self = Self(60);
     /// SCTP.
     pub const SCTP: Self = Self(132);
+    /// UDP-Lite.
+    pub const UDPLITE: Self = Self(136);
 }
 
 impl fmt::Display for Protocol {

@@ -1,4 +1,13 @@
 //! Writing a field into a header, and keeping the sums that cover it.
+//!
+//! Not for deciding what is written: actions and the translation of connections do that. A packet
+//! that does not have the field stays as it is.
+//!
+//! Law: sums that were right are right afterwards and one that was wrong stays wrong, because they
+//! are updated and not computed anew. One that is only begun has its pseudo header kept up to date.
+//!
+//! Threads: none. Cost: a few nanoseconds; a port of SCTP two passes over the packet.
+//! Spec: RFC 1624 (updates), RFC 768 (zero is no checksum), RFC 3828 (UDP-Lite), RFC 9260 §6.8.
 
 use crc32c::crc32c_append;
 use vswitch_flow::Field;
@@ -36,7 +45,9 @@ enum Sums {
     /// The IPv4 header's and, through the pseudo header, the transport's.
     Ipv4Address,
     /// The transport's, through the pseudo header.
-    Ipv6Address,
+    Ipv6Source,
+    /// The same, unless a routing header names further destinations.
+    Ipv6Destination,
     /// The transport's of this protocol.
     Transport(Protocol),
 }
@@ -59,12 +70,12 @@ impl Change {
         let sum = u16::from_be_bytes(*field);
         *field = if begun {
             !checksum::update_bytes(!sum, old, new)
-        } else if protocol == Protocol::UDP && sum == 0 {
+        } else if is_udp(protocol) && sum == 0 {
             // The sender did without (RFC 768).
             return;
         } else {
             match checksum::update_bytes(sum, old, new) {
-                0 if protocol == Protocol::UDP => 0xffff,
+                0 if is_udp(protocol) => 0xffff,
                 sum => sum,
             }
         }
@@ -73,14 +84,41 @@ impl Change {
 }
 
 /// Writes the bits `mask` of `field`. A packet that does not have the field stays as it is.
-pub(super) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128, mask: u128) {
+pub(crate) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128, mask: u128) {
     let (l3, l4) = (usize::from(layout.l3), usize::from(layout.l4));
     if field == Field::IpProto {
         return set_protocol(packet, layout, value as u8);
     }
-    let Some(place) = find(packet.head(), packet.len(), l3, l4, field) else {
-        return;
-    };
+    if let Some(place) = find(packet.head(), packet.len(), l3, l4, field) {
+        store(packet, layout, &place, value, mask);
+    }
+}
+
+/// Writes `size` bytes, at most 16, that lie `at` bytes into the transport header, which is of
+/// `protocol`. For what OpenFlow has no field for.
+pub(crate) fn set_transport(
+    packet: &mut Packet,
+    layout: Layout,
+    protocol: Protocol,
+    at: usize,
+    size: usize,
+    value: u128,
+) {
+    debug_assert!((1..=16).contains(&size));
+    if layout.l4 != 0 {
+        let place = Place {
+            at: usize::from(layout.l4) + at,
+            size,
+            shift: 0,
+            sums: Sums::Transport(protocol),
+        };
+        store(packet, layout, &place, value, u128::MAX);
+    }
+}
+
+/// Writes the bits `mask` of a place and updates what covers it.
+fn store(packet: &mut Packet, layout: Layout, place: &Place, value: u128, mask: u128) {
+    let (l3, l4) = (usize::from(layout.l3), usize::from(layout.l4));
     let begun = match packet.offload.csum {
         Checksum::Partial { start, .. } => start == layout.l4 && l4 != 0,
         Checksum::Unknown | Checksum::Valid => false,
@@ -88,7 +126,7 @@ pub(super) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128
     let sctp = place.sums == Sums::Transport(Protocol::SCTP) && !begun;
     let before = sctp.then(|| sctp_crc(packet, l3, l4));
     let base = if l4 != 0 && place.at >= l4 { l4 } else { l3 };
-    let Some(change) = write(packet.head_mut(), base, &place, value, mask) else {
+    let Some(change) = write(packet.head_mut(), base, place, value, mask) else {
         return;
     };
     if let Some(before) = before {
@@ -112,10 +150,10 @@ pub(super) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128
                 transport(head, l4, protocol, begun, &change);
             }
         }
-        Sums::Ipv6Address => {
+        Sums::Ipv6Source | Sums::Ipv6Destination => {
             // The pseudo header has the last destination, which a routing header may hold.
             if let Some((protocol, routed)) = ipv6_protocol(head, l3)
-                && (field == Field::Ipv6Src || !routed)
+                && (place.sums == Sums::Ipv6Source || !routed)
             {
                 transport(head, l4, protocol, begun, &change);
             }
@@ -165,7 +203,7 @@ fn set_protocol(packet: &mut Packet, layout: Layout, protocol: u8) {
 }
 
 /// The TOS or traffic class of an IP packet.
-pub(super) fn tos(packet: &Packet, layout: Layout) -> Option<u8> {
+pub(crate) fn tos(packet: &Packet, layout: Layout) -> Option<u8> {
     let l3 = usize::from(layout.l3);
     let network = packet.head().get(l3..)?;
     let room = packet.len().checked_sub(l3)?;
@@ -180,14 +218,25 @@ pub(super) fn tos(packet: &Packet, layout: Layout) -> Option<u8> {
 }
 
 fn transport(head: &mut [u8], l4: usize, protocol: Protocol, begun: bool, change: &Change) {
-    let at = match protocol {
-        Protocol::TCP => 16,
-        Protocol::UDP => 6,
-        Protocol::ICMP | Protocol::ICMPV6 => 2,
-        _ => return,
-    };
-    if l4 != 0 {
+    if let Some(at) = checksum_at(protocol)
+        && l4 != 0
+    {
         change.update(head, l4 + at, protocol, begun);
+    }
+}
+
+/// Whether zero in the checksum's place says that there is none (RFC 768, RFC 3828 §3.1).
+pub(crate) const fn is_udp(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::UDP | Protocol::UDPLITE)
+}
+
+/// Where a transport header has its internet checksum, if it has one.
+pub(crate) const fn checksum_at(protocol: Protocol) -> Option<usize> {
+    match protocol {
+        Protocol::TCP => Some(16),
+        Protocol::UDP | Protocol::UDPLITE => Some(6),
+        Protocol::ICMP | Protocol::ICMPV6 => Some(2),
+        _ => None,
     }
 }
 
@@ -255,8 +304,8 @@ fn find(head: &[u8], size: usize, l3: usize, l4: usize, field: Field) -> Option<
         Field::Ipv4Dst => ipv4(16, 4, Sums::Ipv4Address),
         Field::IpTos => ipv4(1, 1, Sums::Ipv4).or_else(|| ipv6(0, 4, 20, Sums::None)),
         Field::IpTtl => ipv4(8, 1, Sums::Ipv4).or_else(|| ipv6(7, 1, 0, Sums::None)),
-        Field::Ipv6Src => ipv6(8, 16, 0, Sums::Ipv6Address),
-        Field::Ipv6Dst => ipv6(24, 16, 0, Sums::Ipv6Address),
+        Field::Ipv6Src => ipv6(8, 16, 0, Sums::Ipv6Source),
+        Field::Ipv6Dst => ipv6(24, 16, 0, Sums::Ipv6Destination),
         Field::Ipv6Label => ipv6(0, 4, 0, Sums::None),
         Field::TcpSrc => segment(0, 2, Protocol::TCP),
         Field::TcpDst => segment(2, 2, Protocol::TCP),
@@ -309,7 +358,7 @@ fn is_ipv6(network: &[u8], room: usize) -> bool {
 
 /// The transport protocol of an IPv6 packet, and whether a routing header names further
 /// destinations.
-fn ipv6_protocol(head: &[u8], l3: usize) -> Option<(Protocol, bool)> {
+pub(crate) fn ipv6_protocol(head: &[u8], l3: usize) -> Option<(Protocol, bool)> {
     let next = Protocol(*head.get(l3 + 6)?);
     let payload = head.get(l3 + IPV6_SIZE..)?;
     let protocol = ipv6::walk(next, payload).ok()?.protocol;
