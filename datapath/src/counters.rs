@@ -66,6 +66,10 @@ reasons! {
     TooMuchWork "too_much_work" "The packet needs more steps or outputs than one packet may.";
     PortUnknown "port_unknown" "The port it came in by or goes to is no longer there.";
 
+    // What tracking says.
+    FragmentTimeout "fragment_timeout" "The fragment waited for the rest of its packet, which did not come in time.";
+    FragmentGivenUp "fragment_given_up" "The fragment was given up with its packet: fragments overlapped, or too many were held.";
+
     // What the machine says.
     NoFrames "no_frames" "No free frame was left for a copy.";
     TooManyFrames "too_many_frames" "The packet takes more frames than the port it goes to sends as one.";
