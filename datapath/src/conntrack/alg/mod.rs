@@ -53,6 +53,10 @@ const OPTION_SACK: u8 = 5;
 
 /// What a helper heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is read where it is answered; a box would be an allocation for each command"
+)]
 pub enum Heard {
     /// Nothing of interest.
     Nothing,

@@ -250,6 +250,13 @@ proptest! {
     /// The same of what an error quotes, however much of it there is.
     #[test]
     fn a_rewritten_quotation_is_the_packet_of_its_tuple(from in tuples(), other in tuples(), router in any::<u32>(), payload in proptest::collection::vec(any::<u8>(), 1..200), cut in 8..300_usize) {
+        // Of a checksum that the quotation cuts through, nothing can be brought up to date.
+        let is_cut = match from.protocol {
+            6 => cut == 17,
+            132 => (9..12).contains(&cut),
+            _ => false,
+        };
+        prop_assume!(!is_cut);
         let inner = like(&from, &other);
         let error = |quoted: &Tuple| {
             let packet = frame(quoted, &payload);
