@@ -119,7 +119,7 @@ fn globals() -> [clap::Arg; 4] {
             .long("openflow")
             .short('O')
             .value_name("VERSION")
-            .help("Versions of OpenFlow to offer: OpenFlow10, OpenFlow13, OpenFlow14")
+            .help("Versions of OpenFlow to offer: OpenFlow10, OpenFlow13, OpenFlow14, OpenFlow15")
             .default_value(DEFAULT_OPENFLOW)
             .value_delimiter(',')
             .value_parser(ValueParser::from(openflow_version))
@@ -157,6 +157,9 @@ fn subcommand(command: &'static Command, word: &'static str) -> clap::Command {
                 .num_args(if required { 1.. } else { 0.. })
                 .required(required)
                 .value_parser(ValueParser::from(key_value)),
+            Argument::Several(name, help) => positional(name, help)
+                .action(ArgAction::Append)
+                .num_args(0..),
             Argument::Rest(name, help) => positional(name, help)
                 .action(ArgAction::Append)
                 .num_args(0..)
@@ -199,7 +202,9 @@ fn key_value(word: &str) -> Result<(String, String), NotKeyValue> {
 
 /// The word names no version that is spoken here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("versions are OpenFlow10, OpenFlow13 and OpenFlow14, with commas between several")]
+#[error(
+    "versions are OpenFlow10, OpenFlow13, OpenFlow14 and OpenFlow15, with commas between several"
+)]
 struct NoVersion;
 
 fn openflow_version(word: &str) -> Result<Version, NoVersion> {
@@ -207,6 +212,7 @@ fn openflow_version(word: &str) -> Result<Version, NoVersion> {
         "10" | "1.0" => Ok(Version::V10),
         "13" | "1.3" => Ok(Version::V13),
         "14" | "1.4" => Ok(Version::V14),
+        "15" | "1.5" => Ok(Version::V15),
         _ => Err(NoVersion),
     }
 }
@@ -245,7 +251,7 @@ impl<'a> Typed<'a> {
         self.matches.get_one::<String>(name).cloned()
     }
 
-    /// The words of an [`Argument::Rest`].
+    /// The words of an [`Argument::Rest`] or [`Argument::Several`].
     pub fn rest(&self, name: &str) -> Vec<String> {
         let words = self.matches.get_many::<String>(name);
         words.into_iter().flatten().cloned().collect()

@@ -110,7 +110,7 @@ impl Ovs {
             name,
             "datapath_type=netdev",
             "fail_mode=secure",
-            "protocols=OpenFlow10,OpenFlow13,OpenFlow14",
+            "protocols=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15",
             &hwaddr,
         ])?;
         Ok(())

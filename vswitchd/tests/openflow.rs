@@ -5,6 +5,7 @@
     reason = "real processes take real time, and a peer can only wait"
 )]
 
+mod peer;
 mod place;
 
 use std::collections::BTreeSet;
@@ -15,137 +16,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vswitch_flow::action::Action;
-use vswitch_flow::{
-    Field, FlowCommand, FlowMod, FlowRule, FlowSelect, Instructions, Match, OfPort,
-};
+use vswitch_flow::{Field, FlowCommand, FlowMod, FlowRule, Match, OfPort};
 use vswitch_openflow::bundle::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
 use vswitch_openflow::config::{ConfigFlags, SwitchConfig};
-use vswitch_openflow::error::ErrorKind as Refused;
-use vswitch_openflow::flow_stats::FlowRequest;
 use vswitch_openflow::hello::Hello;
-use vswitch_openflow::multipart::{Reply, Request};
 use vswitch_openflow::packet_out::PacketOut;
 use vswitch_openflow::port::PortReason;
 use vswitch_openflow::role::{Role, RoleRequest};
-use vswitch_openflow::{Decoded, ErrorCode, Framer, Layout, Message, Version};
+use vswitch_openflow::{ErrorCode, Layout, Message, Version};
 
-use place::{LONG, Place, REFUSED, until};
+use peer::{Peer, add, errors, rule, start};
+use place::{LONG, REFUSED, until};
 
 /// Not a test: the datapath's double, when a script says so.
 #[test]
 fn double() {
     place::double();
-}
-
-/// The other end of a connection.
-struct Peer<S> {
-    stream: S,
-    framer: Framer,
-    version: Version,
-}
-
-impl Peer<UnixStream> {
-    fn mgmt(place: &Place, version: Version) -> Self {
-        let stream = UnixStream::connect(place.rundir().join("br0.mgmt")).expect("it listens");
-        stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        Self::greet(stream, version)
-    }
-}
-
-impl<S: Read + Write> Peer<S> {
-    fn greet(stream: S, version: Version) -> Self {
-        let mut peer = Self {
-            stream,
-            framer: Framer::new(),
-            version,
-        };
-        peer.send(1, &Message::Hello(Hello::new(&[version])));
-        assert!(matches!(peer.next().message, Message::Hello(_)));
-        peer
-    }
-
-    fn send(&mut self, xid: u32, message: &Message) {
-        let bytes = message.encode(self.version, xid).expect("it can be said");
-        self.stream.write_all(&bytes).expect("sent");
-    }
-
-    fn next(&mut self) -> Decoded {
-        let mut bytes = [0; 4096];
-        loop {
-            if let Some(message) = self.framer.next_message().expect("OpenFlow") {
-                return Message::decode(message).expect("OpenFlow");
-            }
-            let size = self.stream.read(&mut bytes).expect("an answer");
-            assert!(size > 0, "the switch closed the connection");
-            self.framer.push(&bytes[..size]);
-        }
-    }
-
-    /// What comes until the answer to a barrier.
-    fn barrier(&mut self) -> Vec<Decoded> {
-        self.send(0xbbbb, &Message::BarrierRequest);
-        let mut before = Vec::new();
-        loop {
-            let decoded = self.next();
-            if decoded.message == Message::BarrierReply && decoded.xid == 0xbbbb {
-                return before;
-            }
-            before.push(decoded);
-        }
-    }
-
-    fn flows(&mut self) -> Vec<FlowRule> {
-        let request = FlowRequest {
-            layout: Layout::Standard,
-            select: FlowSelect::default(),
-        };
-        self.send(7, &Message::MultipartRequest(Request::Flow(request), false));
-        let mut flows = Vec::new();
-        loop {
-            let decoded = self.next();
-            let Message::MultipartReply(Reply::Flow(_, rows), more) = decoded.message else {
-                panic!("not a list of flows: {decoded:?}");
-            };
-            assert_eq!(decoded.xid, 7);
-            flows.extend(rows.into_iter().map(|row| row.rule));
-            if !more {
-                return flows;
-            }
-        }
-    }
-}
-
-fn rule(priority: u16, port: u32) -> FlowRule {
-    FlowRule {
-        priority,
-        matches: Match::any().with(Field::InPort, port.into()),
-        instructions: Instructions::apply(vec![Action::Output(OfPort(1))]),
-        ..FlowRule::default()
-    }
-}
-
-fn add(rule: FlowRule) -> Message {
-    Message::FlowMod(Box::new(FlowMod::new(FlowCommand::Add, rule).into()))
-}
-
-/// The codes of errors with their xids.
-fn errors(messages: &[Decoded]) -> Vec<(u32, ErrorCode)> {
-    let error = |decoded: &Decoded| match &decoded.message {
-        Message::Error(error) => match error.kind {
-            Refused::Known(code) => (decoded.xid, code),
-            Refused::Other { .. } => panic!("an unknown error: {error:?}"),
-        },
-        other => panic!("no error: {other:?}"),
-    };
-    messages.iter().map(error).collect()
-}
-
-fn start(name: &str) -> Option<(Place, place::Daemon)> {
-    let place = Place::new(name)?;
-    let daemon = place.start();
-    let options = json!({"fail_mode": "secure"});
-    daemon.ok("add-br", json!({"name": "br0", "options": options}));
-    Some((place, daemon))
 }
 
 #[test]
@@ -262,6 +148,7 @@ fn peers_hear_of_ports_and_packets_as_they_asked() {
         &Message::PacketOut(Box::new(PacketOut {
             buffer: None,
             in_port: OfPort::CONTROLLER,
+            metadata: Match::any(),
             actions: vec![Action::Output(OfPort(1))],
             packet: vec![0xab; 60],
         })),

@@ -92,6 +92,8 @@ pub enum Argument {
         /// At least one must be there.
         required: bool,
     },
+    /// Any words, last: name, help.
+    Several(&'static str, &'static str),
     /// Any words, options included, last: name, help.
     Rest(&'static str, &'static str),
     /// `--name`, perhaps with a letter: name, letter, help.
@@ -192,6 +194,8 @@ pub const COMMANDS: &[Command] = &[
     openflow::ports::MOD_PORT,
     openflow::ports::TABLES,
     openflow::ports::TABLE_FEATURES,
+    openflow::tables::DESC,
+    openflow::tables::MODIFY,
     openflow::ports::QUEUES,
     openflow::ports::PROBE,
     openflow::watch::MONITOR,
@@ -292,7 +296,7 @@ mod tests {
                     Argument::Optional(name, _) => format!("[{name}]"),
                     Argument::Options { required, .. } if required => "key=value ...".into(),
                     Argument::Options { .. } => "[key=value ...]".into(),
-                    Argument::Rest(name, _) => format!("[{name} ...]"),
+                    Argument::Several(name, _) | Argument::Rest(name, _) => format!("[{name} ...]"),
                     Argument::Flag(_, Some(letter), _) if row.contains(&format!("[-{letter}]")) => {
                         continue;
                     }

@@ -76,7 +76,7 @@ pub fn ports(connection: &mut Connection) -> Result<Vec<PortDesc>, Trouble> {
         };
     }
     let mut ports = Vec::new();
-    connection.ask_parts(Request::PortDesc, |reply| {
+    connection.ask_parts(Request::PortDesc(OfPort::ANY), |reply| {
         if let Reply::PortDesc(part) = reply {
             ports.extend(part);
         }

@@ -263,6 +263,7 @@ impl Walk<'_> {
             }
             Action::CheckPktLarger { len, dst } => self.check_larger(*len, *dst),
             Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard, place),
+            Action::Meter(id) => self.pass_meter(*id),
             Action::CtClear => {
                 for field in [
                     Field::CtState,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Removal};
-use vswitch_flow::group::{BUCKET_ALL, GROUP_MAX};
+use vswitch_flow::group::GROUP_MAX;
 use vswitch_flow::rule::{GROUP_ANY, TABLE_MAX};
 use vswitch_flow::{
     Bucket, FlowCommand, FlowFlags, FlowMod, FlowRule, Group, GroupKind, GroupMod, Instructions,
@@ -597,27 +597,15 @@ impl Draft<'_> {
                 all.into_iter().for_each(|id| self.delete_group(id));
                 Ok(())
             }
-            GroupMod::InsertBuckets {
-                id,
-                before,
-                buckets,
-            } => {
+            GroupMod::InsertBuckets { id, place, buckets } => {
                 let mut group = self.known_group(id)?;
-                let at = match before {
-                    None => group.buckets.len(),
-                    Some(before) => bucket_at(&group.buckets, before)?,
-                };
-                group.buckets.splice(at..at, buckets);
+                let done = group.insert(place, buckets);
+                done.map_err(ChangeRefusal::NoBucket)?;
                 self.put_group(group)
             }
             GroupMod::RemoveBucket { id, bucket } => {
                 let mut group = self.known_group(id)?;
-                if bucket == BUCKET_ALL {
-                    group.buckets.clear();
-                } else {
-                    let at = bucket_at(&group.buckets, bucket)?;
-                    group.buckets.remove(at);
-                }
+                group.remove(bucket).map_err(ChangeRefusal::NoBucket)?;
                 self.put_group(group)
             }
         }
@@ -732,11 +720,6 @@ impl Draft<'_> {
         Arc::make_mut(&mut self.bridge.meters).remove(id);
         self.meter_users.remove(&id);
     }
-}
-
-fn bucket_at(buckets: &[Bucket], id: u32) -> Result<usize, ChangeRefusal> {
-    let at = buckets.iter().position(|bucket| bucket.id == id);
-    at.ok_or(ChangeRefusal::NoBucket(id))
 }
 
 #[cfg(test)]

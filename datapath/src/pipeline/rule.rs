@@ -82,6 +82,7 @@ impl Ties {
         let mut see = |action: &Action| match action {
             Action::Group(id) => groups.push(*id),
             Action::Controller(to) => meters.extend(to.meter),
+            Action::Meter(id) => meters.push(*id),
             Action::Learn(learn) => {
                 let Learn { table, cookie, .. } = **learn;
                 if learn.delete_learned {

@@ -571,15 +571,15 @@ impl<'a> Walk<'a> {
             });
         }
         if let Some(id) = instructions.meter {
-            self.meter(id, node);
+            if let Some(trace) = &mut self.trace {
+                trace.action(node, format!("meter:{id}"));
+            }
+            self.pass_meter(id);
         }
     }
 
     /// The packet goes through a meter, which may drop it or mark it.
-    fn meter(&mut self, id: u32, node: Node) {
-        if let Some(trace) = &mut self.trace {
-            trace.action(node, format!("meter:{id}"));
-        }
+    pub(super) fn pass_meter(&mut self, id: u32) {
         // A flow whose meter has gone goes too.
         if let Some(meter) = self.bridge().and_then(|bridge| bridge.meter(id)) {
             let marks = meter

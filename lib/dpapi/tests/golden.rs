@@ -18,7 +18,7 @@ use vswitch_dpapi::{
     XskMode,
 };
 use vswitch_flow::action::Reason;
-use vswitch_flow::group::SelectionMethod;
+use vswitch_flow::group::{BucketPlace, SelectionMethod};
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::{
     Action, Band, BandKind, Bucket, Field, FlowCommand, FlowKey, FlowMod, FlowRule, FlowSelect,
@@ -236,7 +236,7 @@ fn requests() -> Vec<Request> {
                 Change::Group(Box::new(GroupMod::Add(group()))),
                 Change::Group(Box::new(GroupMod::InsertBuckets {
                     id: 1,
-                    before: Some(2),
+                    place: BucketPlace::After(2),
                     buckets: group().buckets,
                 })),
                 Change::Meter(Box::new(MeterMod::Modify(meter()))),

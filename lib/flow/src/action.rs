@@ -492,6 +492,9 @@ pub enum Action {
     Ct(Box<Ct>),
     /// Forget what connection tracking said.
     CtClear,
+    /// Pass a meter, which may drop the packet or mark it (OpenFlow 1.5; an instruction before,
+    /// [`crate::Instructions::meter`], which is also what stands for one that comes first).
+    Meter(u32),
     /// Sample for flow export.
     Sample(Box<Sample>),
     /// Set a field that has no value of its own to none.

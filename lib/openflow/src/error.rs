@@ -57,12 +57,20 @@ const fn onf(kind: u16) -> Form {
 #[expect(non_upper_case_globals, reason = "a word in the table below")]
 const none: Form = Form::None;
 
+/// The errors that OpenFlow 1.5 writes otherwise than 1.4.
+const FORMS_15: [(ErrorCode, Form); 4] = [
+    (ErrorCode::BrcPipelineFieldsOnly, of(1, 17)),
+    (ErrorCode::BacBadSetMask, of(2, 16)),
+    (ErrorCode::GmfcUnknownBucket, of(6, 15)),
+    (ErrorCode::GmfcBucketExists, of(6, 16)),
+];
+
 /// One row of the table.
 struct Row {
     code: ErrorCode,
     name: &'static str,
     meaning: &'static str,
-    /// In OpenFlow 1.0, 1.3 and 1.4.
+    /// In OpenFlow 1.0, 1.3 and 1.4; [`FORMS_15`] has what is otherwise in 1.5.
     forms: [Form; 3],
 }
 
@@ -107,6 +115,7 @@ errors! {
     BrcBadPacket: "OFPBRC_BAD_PACKET", "the packet to send is malformed", [none, of(1, 12), of(1, 12)];
     BrcMultipartBufferOverflow: "OFPBRC_MULTIPART_BUFFER_OVERFLOW", "the parts of the request are too much together", [none, of(1, 13), of(1, 13)];
     BrcMultipartRequestTimeout: "OFPBRC_MULTIPART_REQUEST_TIMEOUT", "the rest of the request did not come in time", [none, onf(2640), of(1, 14)];
+    BrcPipelineFieldsOnly: "OFPBRC_PIPELINE_FIELDS_ONLY", "only fields beside the packet may be said here", [none, none, none];
     BrcMultipartReplyTimeout: "OFPBRC_MULTIPART_REPLY_TIMEOUT", "the rest of the reply did not come in time", [none, onf(2641), of(1, 15)];
     NxbrcNxmInvalid: "NXBRC_NXM_INVALID", "the NXM match is malformed", [nx10(1, 256), nx(2), nx(2)];
     NxbrcNxmBadType: "NXBRC_NXM_BAD_TYPE", "an NXM field is unknown, or has the wrong length or mask here", [nx10(1, 257), nx(3), nx(3)];
@@ -349,12 +358,21 @@ impl ErrorCode {
     }
 
     fn form(self, version: Version) -> Form {
-        self.row().forms[version as usize]
+        let forms = self.row().forms;
+        match version {
+            Version::V10 => forms[0],
+            Version::V13 => forms[1],
+            Version::V14 => forms[2],
+            Version::V15 => {
+                let other = FORMS_15.iter().find(|(code, _)| *code == self);
+                other.map_or(forms[2], |(_, form)| *form)
+            }
+        }
     }
 
     fn from_form(version: Version, form: Form) -> Option<Self> {
         let mut rows = ROWS.iter().filter(|_| form != Form::None);
-        let row = rows.find(|row| row.forms[version as usize] == form)?;
+        let row = rows.find(|row| row.code.form(version) == form)?;
         Some(row.code)
     }
 }

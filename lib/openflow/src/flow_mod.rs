@@ -80,7 +80,7 @@ fn is_deletion(command: FlowCommand) -> bool {
 pub(crate) fn flags_known(version: Version) -> u16 {
     match version {
         Version::V10 => 0x03,
-        Version::V13 | Version::V14 => 0x1f,
+        Version::V13 | Version::V14 | Version::V15 => 0x1f,
     }
 }
 

@@ -44,7 +44,7 @@ bits! {
         INSTRUCTIONS = 1 << 4;
         /// The controller's own changes are told in full.
         NO_ABBREV = 1 << 5;
-        /// Only the controller's own changes (1.4).
+        /// Only the controller's own changes (since 1.4).
         ONLY_OWN = 1 << 6;
     }
 }
@@ -91,7 +91,7 @@ impl FlowMonitorRequest {
                 require(zeros, ErrorCode::NxbrcMustBeZero, "a flow monitor")?;
                 select.matches = decode_match(from)?;
             }
-            Version::V14 => {
+            Version::V14 | Version::V15 => {
                 select.out_port = from.port()?;
                 select.out_group = from.u32()?;
                 flags = from.u16()?;
@@ -101,8 +101,12 @@ impl FlowMonitorRequest {
                 select.matches = decode_match(from)?;
             }
         }
-        let known = flags & !flags_known(version) == 0;
-        require(known, ErrorCode::MofcBadFlags, "a flow monitor")?;
+        // What ends may say anything.
+        if command != MonitorCommand::Delete {
+            let known = flags & !flags_known(version) == 0;
+            let tells = flags & TELLS.0 != 0;
+            require(known && tells, ErrorCode::MofcBadFlags, "a flow monitor")?;
+        }
         Ok(Self {
             id,
             command,
@@ -152,7 +156,7 @@ impl FlowMonitorRequest {
                 encode_match(to, version, &select.matches);
                 to.fill_length(length, start, "a match");
             }
-            Version::V14 => {
+            Version::V14 | Version::V15 => {
                 to.port(select.out_port);
                 to.u32(select.out_group);
                 to.u16(flags);
@@ -164,18 +168,22 @@ impl FlowMonitorRequest {
     }
 }
 
+/// One of these a monitor has to tell of.
+const TELLS: MonitorFlags =
+    MonitorFlags(MonitorFlags::ADD.0 | MonitorFlags::REMOVED.0 | MonitorFlags::MODIFY.0);
+
 /// The flags that monitors may have in a version, as bits.
 fn flags_known(version: Version) -> u16 {
     match version {
         Version::V10 | Version::V13 => 0x3f,
-        Version::V14 => 0x7f,
+        Version::V14 | Version::V15 => 0x7f,
     }
 }
 
 words! {
     /// What happened to a flow that is told in full (`ofp_flow_update_event`).
     FlowEvent: u16 {
-        /// It was there when the monitor began (1.4; new before).
+        /// It was there when the monitor began (since 1.4; new before).
         Initial = 0,
         /// It is new.
         Added = 1,
@@ -188,7 +196,7 @@ words! {
 
 /// The event of changes that the controller itself made.
 const ABBREV: u16 = 4;
-/// No news for a while (1.4; messages of their own before).
+/// No news for a while (since 1.4; messages of their own before).
 const PAUSED: u16 = 5;
 /// News again.
 const RESUMED: u16 = 6;
@@ -200,9 +208,9 @@ pub enum FlowUpdate {
     Flow(Box<FlowNews>),
     /// The change that the controller itself asked for with this xid was made.
     Own(u32),
-    /// There is too much to tell: some will come later (1.4).
+    /// There is too much to tell: some will come later (since 1.4).
     Paused,
-    /// All has been told (1.4).
+    /// All has been told (since 1.4).
     Resumed,
 }
 
@@ -321,7 +329,7 @@ impl FlowNews {
             news.cookie = from.u64()?;
             news.matches = match version {
                 Version::V10 => decode_nx_match(from, size)?.matches,
-                Version::V13 | Version::V14 => decode_match(from)?,
+                Version::V13 | Version::V14 | Version::V15 => decode_match(from)?,
             };
         }
         if event == FlowEvent::Removed {
@@ -368,7 +376,7 @@ impl FlowNews {
                         ..NxMatch::default()
                     },
                 ),
-                Version::V13 | Version::V14 => {
+                Version::V13 | Version::V14 | Version::V15 => {
                     encode_match(to, version, &self.matches);
                     to.size() - start
                 }

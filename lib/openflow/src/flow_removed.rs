@@ -1,4 +1,4 @@
-//! News of flows that are gone (OpenFlow 1.0.1 §5.4.3, 1.3.5 §7.4.2).
+//! News of flows that are gone (OpenFlow 1.0.1 §5.4.3, 1.3.5 §7.4.2, 1.5.1 §7.4.2).
 
 use vswitch_flow::Match;
 
@@ -9,6 +9,7 @@ use crate::header::Version;
 use crate::message::Layout;
 use crate::oxm::match10::{decode_match10, encode_match10};
 use crate::oxm::matches::{decode_match, decode_nx_match, encode_match};
+use crate::oxs::Counters;
 use crate::wire::{Reader, Writer, words};
 
 words! {
@@ -37,6 +38,11 @@ impl RemovedReason {
             reason => reason,
         }
     }
+}
+
+fn reason(number: u8) -> Result<RemovedReason, OfError> {
+    let reason = RemovedReason::from_number(number);
+    reason.ok_or(ErrorCode::NxbrcBadReason.about("a removed flow"))
 }
 
 /// A flow that is gone.
@@ -72,15 +78,16 @@ impl FlowRemoved {
         version: Version,
         layout: Layout,
     ) -> Result<Self, OfError> {
+        if version >= Version::V15 {
+            return Self::decode_15(from);
+        }
         let fixed = (version, layout) == (Version::V10, Layout::Standard);
         let mut matches = Match::any();
         if fixed {
             matches = decode_match10(from)?;
         }
         let (cookie, priority) = (from.u64()?, from.u16()?);
-        let reason = RemovedReason::from_number(from.u8()?)
-            .ok_or(ErrorCode::NxbrcBadReason.about("a removed flow"))?
-            .before(version);
+        let why = reason(from.u8()?)?.before(version);
         let table = from.u8()?;
         let duration = Elapsed::read(from)?;
         let idle_timeout = from.u16()?;
@@ -93,7 +100,7 @@ impl FlowRemoved {
                 matches = decode_nx_match(from, usize::from(other))?.matches;
                 table.checked_sub(1)
             }
-            (Version::V13 | Version::V14, _) => {
+            (Version::V13 | Version::V14 | Version::V15, _) => {
                 hard_timeout = other;
                 matches = decode_match(from)?;
                 Some(table)
@@ -104,7 +111,7 @@ impl FlowRemoved {
             matches,
             cookie,
             priority,
-            reason,
+            reason: why,
             table,
             duration,
             idle_timeout,
@@ -114,7 +121,50 @@ impl FlowRemoved {
         })
     }
 
+    fn decode_15(from: &mut Reader<'_>) -> Result<Self, OfError> {
+        let (table, why) = (from.u8()?, reason(from.u8()?)?);
+        let priority = from.u16()?;
+        let (idle_timeout, hard_timeout) = (from.u16()?, from.u16()?);
+        let cookie = from.u64()?;
+        let matches = decode_match(from)?;
+        let counters = Counters::decode(from)?;
+        Ok(Self {
+            layout: Layout::Standard,
+            matches,
+            cookie,
+            priority,
+            reason: why,
+            table: Some(table),
+            duration: counters.duration.unwrap_or_default(),
+            idle_timeout,
+            hard_timeout,
+            packets: counters.packets.unwrap_or(u64::MAX),
+            bytes: counters.bytes.unwrap_or(u64::MAX),
+        })
+    }
+
+    fn encode_15(&self, to: &mut Writer, version: Version) {
+        to.u8(self.table.unwrap_or_default());
+        to.u8(self.reason.number());
+        to.u16(self.priority);
+        to.u16(self.idle_timeout);
+        to.u16(self.hard_timeout);
+        to.u64(self.cookie);
+        encode_match(to, version, &self.matches);
+        let counted = |count: u64| (count != u64::MAX).then_some(count);
+        let counters = Counters {
+            duration: Some(self.duration),
+            packets: counted(self.packets),
+            bytes: counted(self.bytes),
+            ..Counters::default()
+        };
+        counters.encode(to);
+    }
+
     pub(crate) fn encode(&self, to: &mut Writer, version: Version) {
+        if version >= Version::V15 {
+            return self.encode_15(to, version);
+        }
         if (version, self.layout) == (Version::V10, Layout::Standard) {
             encode_match10(to, &self.matches);
         }
@@ -124,7 +174,7 @@ impl FlowRemoved {
         to.u8(match (version, self.layout) {
             (Version::V10, Layout::Standard) => 0,
             (Version::V10, Layout::Nicira) => self.table.map_or(0, |table| table.saturating_add(1)),
-            (Version::V13 | Version::V14, _) => self.table.unwrap_or_default(),
+            (Version::V13 | Version::V14 | Version::V15, _) => self.table.unwrap_or_default(),
         });
         self.duration.write(to);
         to.u16(self.idle_timeout);
@@ -142,7 +192,7 @@ impl FlowRemoved {
                 counters(to);
                 write_nx_match(to, size, &self.matches);
             }
-            (Version::V13 | Version::V14, _) => {
+            (Version::V13 | Version::V14 | Version::V15, _) => {
                 to.u16(self.hard_timeout);
                 counters(to);
                 encode_match(to, version, &self.matches);

@@ -1,9 +1,10 @@
 //! Requests for flows and their counters, and the replies.
 //!
 //! 1.0 has two forms, its own and Nicira's with `nx_match` (`NXST_FLOW`, `NXST_AGGREGATE`). A reply
-//! has the form of its request.
+//! has the form of its request. 1.5 tells counters as a list of fields, with the time without a
+//! packet among them.
 //!
-//! Spec: OpenFlow 1.0.1 §5.3.5, 1.3.5 §7.3.5.2, §7.3.5.3; Open vSwitch's
+//! Spec: OpenFlow 1.0.1 §5.3.5, 1.3.5 §7.3.5.2, §7.3.5.3, 1.5.1 §7.3.5.2; Open vSwitch's
 //! `include/openflow/nicira-ext.h`.
 
 use vswitch_flow::rule::GROUP_ANY;
@@ -17,6 +18,7 @@ use crate::instruction;
 use crate::message::Layout;
 use crate::oxm::match10::{decode_match10, encode_match10, fits_match10};
 use crate::oxm::matches::{NxMatch, decode_match, decode_nx_match, encode_match, encode_nx_match};
+use crate::oxs::Counters;
 use crate::table::TABLE_ALL;
 use crate::wire::{Length, Reader, Writer};
 
@@ -54,7 +56,7 @@ impl FlowRequest {
                 select.cookie = nx.cookie & nx.cookie_mask;
                 select.cookie_mask = nx.cookie_mask;
             }
-            (Version::V13 | Version::V14, _) => {
+            (Version::V13 | Version::V14 | Version::V15, _) => {
                 select.table = table(from.u8()?);
                 from.skip(3)?;
                 select.out_port = from.port()?;
@@ -98,7 +100,7 @@ impl FlowRequest {
                 let size = encode_nx_match(to, &nx);
                 to.put_length(length, size, "a match");
             }
-            (Version::V13 | Version::V14, _) => {
+            (Version::V13 | Version::V14 | Version::V15, _) => {
                 to.u8(table);
                 to.zeros(3);
                 to.port(select.out_port);
@@ -119,9 +121,9 @@ pub struct FlowStats {
     pub rule: FlowRule,
     /// How long it has been there.
     pub duration: Elapsed,
-    /// Seconds since a packet matched, up to 65534, if that is known (Nicira's form).
+    /// Seconds since a packet matched, up to 65534, if that is known (Nicira's form, 1.5).
     pub idle_age: Option<u16>,
-    /// Seconds since it was changed, alike.
+    /// Seconds since it was changed (Nicira's form).
     pub hard_age: Option<u16>,
     /// Packets that matched.
     pub packets: u64,
@@ -138,6 +140,9 @@ impl FlowStats {
         let mut from = from.part(usize::from(from.peek_u16()?))?;
         let from = &mut from;
         from.skip(2)?;
+        if version >= Version::V15 {
+            return Self::decode_15(from, version);
+        }
         let mut stats = Self::default();
         let rule = &mut stats.rule;
         rule.table = from.u8()?;
@@ -165,7 +170,7 @@ impl FlowStats {
                 stats.bytes = from.u64()?;
                 rule.matches = decode_nx_match(from, size)?.matches;
             }
-            (Version::V13 | Version::V14, _) => {
+            (Version::V13 | Version::V14 | Version::V15, _) => {
                 rule.flags = FlowFlags(from.u16()? & flags_known(version));
                 let importance = from.u16()?;
                 if version >= Version::V14 {
@@ -186,6 +191,11 @@ impl FlowStats {
         let rule = &self.rule;
         let start = to.size();
         let length = to.length();
+        if version >= Version::V15 {
+            self.encode_15(to, version);
+            to.fill_length(length, start, "a flow");
+            return;
+        }
         to.u8(rule.table);
         to.zeros(1);
         if (version, layout) == (Version::V10, Layout::Standard) {
@@ -215,7 +225,7 @@ impl FlowStats {
                 counters(to);
                 write_nx_match(to, size, &rule.matches);
             }
-            (Version::V13 | Version::V14, _) => {
+            (Version::V13 | Version::V14 | Version::V15, _) => {
                 to.u16(rule.flags.0 & flags_known(version));
                 to.u16(if version >= Version::V14 {
                     rule.importance
@@ -229,6 +239,61 @@ impl FlowStats {
         }
         instruction::encode_of_flow(to, version, rule);
         to.fill_length(length, start, "a flow");
+    }
+}
+
+/// The form of 1.5 (`ofp_flow_desc`).
+impl FlowStats {
+    fn decode_15(from: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
+        from.skip(2)?;
+        let mut rule = FlowRule {
+            table: from.u8()?,
+            ..FlowRule::default()
+        };
+        from.skip(1)?;
+        rule.priority = from.u16()?;
+        rule.idle_timeout = from.u16()?;
+        rule.hard_timeout = from.u16()?;
+        rule.flags = FlowFlags(from.u16()? & flags_known(version));
+        rule.importance = from.u16()?;
+        rule.cookie = from.u64()?;
+        rule.matches = decode_match(from)?;
+        let counters = Counters::decode(from)?;
+        instruction::decode_of_flow(from, version, &mut rule)?;
+        let age = |age: u32| u16::try_from(age).map_or(u16::MAX - 1, |age| age.min(u16::MAX - 1));
+        Ok(Self {
+            rule,
+            duration: counters.duration.unwrap_or_default(),
+            idle_age: counters.idle.map(age),
+            hard_age: None,
+            packets: counters.packets.unwrap_or(u64::MAX),
+            bytes: counters.bytes.unwrap_or(u64::MAX),
+        })
+    }
+
+    /// What follows the length.
+    fn encode_15(&self, to: &mut Writer, version: Version) {
+        let rule = &self.rule;
+        to.zeros(2);
+        to.u8(rule.table);
+        to.zeros(1);
+        to.u16(rule.priority);
+        to.u16(rule.idle_timeout);
+        to.u16(rule.hard_timeout);
+        to.u16(rule.flags.0 & flags_known(version));
+        to.u16(rule.importance);
+        to.u64(rule.cookie);
+        encode_match(to, version, &rule.matches);
+        let counted = |count: u64| (count != u64::MAX).then_some(count);
+        let counters = Counters {
+            duration: Some(self.duration),
+            idle: self.idle_age.map(u32::from),
+            flows: None,
+            packets: counted(self.packets),
+            bytes: counted(self.bytes),
+        };
+        counters.encode(to);
+        instruction::encode_of_flow(to, version, rule);
     }
 }
 
@@ -254,7 +319,15 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
-    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Self, OfError> {
+    pub(crate) fn decode(from: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
+        if version >= Version::V15 {
+            let counters = Counters::decode(from)?;
+            return Ok(Self {
+                packets: counters.packets.unwrap_or(u64::MAX),
+                bytes: counters.bytes.unwrap_or(u64::MAX),
+                flows: counters.flows.unwrap_or(u32::MAX),
+            });
+        }
         let aggregate = Self {
             packets: from.u64()?,
             bytes: from.u64()?,
@@ -264,7 +337,17 @@ impl Aggregate {
         Ok(aggregate)
     }
 
-    pub(crate) fn encode(self, to: &mut Writer) {
+    pub(crate) fn encode(self, to: &mut Writer, version: Version) {
+        if version >= Version::V15 {
+            let counted = |count: u64| (count != u64::MAX).then_some(count);
+            let counters = Counters {
+                flows: Some(self.flows).filter(|flows| *flows != u32::MAX),
+                packets: counted(self.packets),
+                bytes: counted(self.bytes),
+                ..Counters::default()
+            };
+            return counters.encode(to);
+        }
         to.u64(self.packets);
         to.u64(self.bytes);
         to.u32(self.flows);

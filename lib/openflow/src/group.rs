@@ -1,12 +1,14 @@
 //! Groups: changes, descriptions, counters and what is possible.
 //!
-//! 1.3 and 1.4 have buckets with fixed fields; Nicira's extension for 1.0 has the layout of 1.5,
-//! whose buckets are numbered and have properties.
+//! 1.3 and 1.4 have buckets with fixed fields; those of 1.5 are numbered and have properties, and
+//! Nicira's extension for 1.0 has the same layout.
 //!
 //! Spec: OpenFlow 1.3.5 §7.3.4.2, §7.3.5.9 to §7.3.5.11; 1.5.1 §7.3.4.3; Open vSwitch's
 //! `include/openflow/netronome-ext.h` for selection methods.
 
-use vswitch_flow::group::{BUCKET_ALL, SelectionMethod};
+use vswitch_flow::group::{
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, BucketPlace, SelectionMethod,
+};
 use vswitch_flow::rule::GROUP_ANY;
 use vswitch_flow::{Bucket, Group, GroupKind, GroupMod, OfPort};
 
@@ -20,15 +22,6 @@ use crate::wire::{Reader, Text, Writer, bits, require};
 
 /// All groups, in requests (`OFPG_ALL`).
 pub const GROUP_ALL: u32 = 0xffff_fffc;
-
-/// Before the first bucket of a group, where a change names a bucket (1.5).
-pub const BUCKET_FIRST: u32 = 0xffff_fffd;
-
-/// Behind the last bucket of a group, where a change names a bucket (1.5).
-const BUCKET_LAST: u32 = 0xffff_fffe;
-
-/// The largest number of a bucket (1.5).
-const BUCKET_MAX: u32 = 0xffff_ff00;
 
 const ADD: u16 = 0;
 const MODIFY: u16 = 1;
@@ -46,6 +39,11 @@ const WATCH_GROUP: u16 = 2;
 const NETRONOME: u32 = 0x0000_154d;
 const NETRONOME_OLD: u32 = 0x0000_1540;
 const SELECTION_METHOD: u32 = 1;
+
+/// Whether buckets have numbers in a version: those of 1.5, in 1.0 as Nicira's.
+fn is_numbered(version: Version) -> bool {
+    matches!(version, Version::V10 | Version::V15)
+}
 
 fn kind_number(kind: GroupKind) -> u8 {
     match kind {
@@ -73,7 +71,7 @@ pub(crate) fn decode_mod(from: &mut Reader<'_>, version: Version) -> Result<Grou
     from.skip(1)?;
     let id = from.u32()?;
     let mut selection = SelectionMethod::Default;
-    let (place, buckets) = if version == Version::V10 {
+    let (place, buckets) = if is_numbered(version) {
         let size = usize::from(from.u16()?);
         from.skip(2)?;
         let place = from.u32()?;
@@ -116,12 +114,16 @@ pub(crate) fn decode_mod(from: &mut Reader<'_>, version: Version) -> Result<Grou
                 id => GroupMod::Delete(id),
             })
         }
-        INSERT_BUCKET if version == Version::V10 => Ok(GroupMod::InsertBuckets {
+        INSERT_BUCKET if is_numbered(version) => Ok(GroupMod::InsertBuckets {
             id,
-            before: (place != BUCKET_LAST).then_some(place),
+            place: match place {
+                BUCKET_FIRST => BucketPlace::First,
+                BUCKET_LAST => BucketPlace::Last,
+                id => BucketPlace::After(id),
+            },
             buckets,
         }),
-        REMOVE_BUCKET if version == Version::V10 => {
+        REMOVE_BUCKET if is_numbered(version) => {
             let about = "a bucket to remove with buckets";
             require(buckets.is_empty(), ErrorCode::GmfcBadBucket, about)?;
             Ok(GroupMod::RemoveBucket { id, bucket: place })
@@ -161,26 +163,26 @@ pub(crate) fn encode_mod(change: &GroupMod, to: &mut Writer, version: Version) {
         }
         GroupMod::Delete(id) => (DELETE, *id, plain, none, BUCKET_ALL),
         GroupMod::DeleteAll => (DELETE, GROUP_ALL, plain, none, BUCKET_ALL),
-        GroupMod::InsertBuckets {
-            id,
-            before,
-            buckets,
-        } => {
-            let place = before.unwrap_or(BUCKET_LAST);
+        GroupMod::InsertBuckets { id, place, buckets } => {
+            let place = match place {
+                BucketPlace::First => BUCKET_FIRST,
+                BucketPlace::Last => BUCKET_LAST,
+                BucketPlace::After(id) => *id,
+            };
             // The type must fit what the buckets watch, which only the group itself knows.
             let select = (GroupKind::Select, &SelectionMethod::Default);
             (INSERT_BUCKET, *id, select, &buckets[..], place)
         }
         GroupMod::RemoveBucket { id, bucket } => (REMOVE_BUCKET, *id, plain, none, *bucket),
     };
-    if version != Version::V10 && matches!(command, INSERT_BUCKET | REMOVE_BUCKET) {
+    if !is_numbered(version) && matches!(command, INSERT_BUCKET | REMOVE_BUCKET) {
         to.not_in("inserting and removing buckets", version);
     }
     to.u16(command);
     to.u8(kind_number(kind));
     to.zeros(1);
     to.u32(id);
-    if version == Version::V10 {
+    if is_numbered(version) {
         let length = to.length();
         to.zeros(2);
         to.u32(place);
@@ -204,8 +206,8 @@ fn decode_buckets(from: &mut Reader<'_>, version: Version) -> Result<Vec<Bucket>
         let size = usize::from(from.peek_u16().map_err(|_| bad_len)?);
         let mut one = from.part_with(size, bad_len).map_err(|_| bad_len)?;
         one.skip(2)?;
-        let bucket = if version == Version::V10 {
-            decode_bucket_15(&mut one)?
+        let bucket = if is_numbered(version) {
+            decode_bucket_15(&mut one, version)?
         } else {
             // Buckets have no numbers of their own: their places serve.
             let id = u32::try_from(buckets.len()).map_err(|_| bad_len)?;
@@ -214,7 +216,7 @@ fn decode_buckets(from: &mut Reader<'_>, version: Version) -> Result<Vec<Bucket>
         let twice = buckets.iter().any(|other| other.id == bucket.id);
         let about = "two buckets with one number";
         require(
-            version != Version::V10 || !twice,
+            !is_numbered(version) || !twice,
             ErrorCode::GmfcBadBucket,
             about,
         )?;
@@ -236,7 +238,7 @@ fn decode_bucket(from: &mut Reader<'_>, version: Version, id: u32) -> Result<Buc
     })
 }
 
-fn decode_bucket_15(from: &mut Reader<'_>) -> Result<Bucket, OfError> {
+fn decode_bucket_15(from: &mut Reader<'_>, version: Version) -> Result<Bucket, OfError> {
     let (actions, id) = (usize::from(from.u16()?), from.u32()?);
     let about = "a bucket's number";
     require(id <= BUCKET_MAX, ErrorCode::GmfcBadBucket, about)?;
@@ -246,7 +248,7 @@ fn decode_bucket_15(from: &mut Reader<'_>) -> Result<Bucket, OfError> {
         weight: 0,
         watch_port: OfPort::ANY,
         watch_group: GROUP_ANY,
-        actions: action::decode_list(&mut actions, Version::V10)?,
+        actions: action::decode_list(&mut actions, version)?,
     };
     while !from.is_empty() {
         let (kind, mut value) = property::read(from)?;
@@ -264,7 +266,7 @@ fn encode_buckets(buckets: &[Bucket], kind: GroupKind, to: &mut Writer, version:
     for bucket in buckets {
         let start = to.size();
         let length = to.length();
-        if version == Version::V10 {
+        if is_numbered(version) {
             let actions = to.length();
             to.u32(bucket.id);
             let begin = to.size();
@@ -331,7 +333,7 @@ fn encode_properties(selection: &SelectionMethod, to: &mut Writer, version: Vers
         SelectionMethod::Hash { param, .. } => ("hash", param),
         SelectionMethod::DpHash { param } => ("dp_hash", param),
     };
-    if version != Version::V10 {
+    if !is_numbered(version) {
         to.not_in("a group's selection method", version);
         return;
     }
@@ -355,7 +357,7 @@ pub(crate) fn decode_desc(from: &mut Reader<'_>, version: Version) -> Result<Gro
     from.skip(1)?;
     let id = from.u32()?;
     let mut selection = SelectionMethod::Default;
-    let buckets = if version == Version::V10 {
+    let buckets = if is_numbered(version) {
         let size = usize::from(from.u16()?);
         from.skip(6)?;
         let buckets = decode_buckets(&mut from.part(size)?, version)?;
@@ -378,7 +380,7 @@ pub(crate) fn encode_desc(group: &Group, to: &mut Writer, version: Version) {
     to.u8(kind_number(group.kind));
     to.zeros(1);
     to.u32(group.id);
-    if version == Version::V10 {
+    if is_numbered(version) {
         let size = to.length();
         to.zeros(6);
         let begin = to.size();

@@ -17,11 +17,13 @@ pub enum Version {
     V13,
     /// OpenFlow 1.4.
     V14,
+    /// OpenFlow 1.5.
+    V15,
 }
 
 impl Version {
     /// Every one, oldest first.
-    pub const ALL: [Self; 3] = [Self::V10, Self::V13, Self::V14];
+    pub const ALL: [Self; 4] = [Self::V10, Self::V13, Self::V14, Self::V15];
 
     /// Its number on the wire.
     #[must_use]
@@ -30,6 +32,7 @@ impl Version {
             Self::V10 => 1,
             Self::V13 => 4,
             Self::V14 => 5,
+            Self::V15 => 6,
         }
     }
 
@@ -47,6 +50,7 @@ impl fmt::Display for Version {
             Self::V10 => "1.0",
             Self::V13 => "1.3",
             Self::V14 => "1.4",
+            Self::V15 => "1.5",
         })
     }
 }

@@ -91,8 +91,8 @@ mod tests {
         Hello::decode(&mut from, version)
     }
 
-    /// `ovs-ofctl encode-hello 0x32`, without the header.
-    const BITMAP: [u8; 8] = [0, 1, 0, 8, 0, 0, 0, 0x32];
+    /// `ovs-ofctl encode-hello 0x72`, without the header.
+    const BITMAP: [u8; 8] = [0, 1, 0, 8, 0, 0, 0, 0x72];
 
     #[test]
     fn versions_are_listed_in_a_bitmap() {
@@ -100,15 +100,15 @@ mod tests {
         let mut to = Writer::new();
         hello.encode(&mut to);
         assert_eq!(to.finish().unwrap(), BITMAP);
-        assert_eq!(decode(5, &BITMAP), hello);
+        assert_eq!(decode(6, &BITMAP), hello);
     }
 
     #[test]
     fn the_highest_common_version_is_agreed() {
         let all = Version::ALL;
-        assert_eq!(decode(5, &BITMAP).agree(&all), Ok(Version::V14));
-        // 1.0 and 1.5 only.
-        let gaps = decode(6, &[0, 1, 0, 8, 0, 0, 0, 0x42]);
+        assert_eq!(decode(5, &BITMAP).agree(&all), Ok(Version::V15));
+        // 1.0, 1.1 and 1.2 only.
+        let gaps = decode(6, &[0, 1, 0, 8, 0, 0, 0, 0x0e]);
         assert_eq!(gaps.agree(&all), Ok(Version::V10));
         // Without a list: everything up to 1.1, or to 1.3.
         assert_eq!(decode(2, &[]).agree(&all), Ok(Version::V10));
@@ -128,6 +128,6 @@ mod tests {
             assert_eq!(decode(4, body).bitmap, None, "{body:?}");
         }
         let after_unknown = [&[0, 9, 0, 5, 1, 0, 0, 0][..], &BITMAP].concat();
-        assert_eq!(decode(4, &after_unknown).bitmap, Some(vec![0x32]));
+        assert_eq!(decode(4, &after_unknown).bitmap, Some(vec![0x72]));
     }
 }

@@ -5,7 +5,10 @@
 //! and metadata before it a `load`, since nothing may follow `NXAST_WRITE_METADATA`); a meter and
 //! what concerns the action set are left out, as Open vSwitch leaves them out.
 //!
-//! Spec: OpenFlow 1.3.5 §7.2.5, errors of §7.4.4; Open vSwitch's `lib/ofp-actions.c`.
+//! In OpenFlow 1.5 a meter is an action. One that comes first is what was an instruction, and is
+//! the same value here.
+//!
+//! Spec: OpenFlow 1.3.5 §7.2.5, errors of §7.4.4; 1.5.1 §7.2.5, §7.2.6.9; Open vSwitch's `lib/ofp-actions.c`.
 
 use vswitch_flow::{Action, Field, FlowFlags, FlowRule, Instructions};
 
@@ -73,7 +76,7 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn read(from: &mut Reader<'a>) -> Result<Self, OfError> {
+    fn read(from: &mut Reader<'a>, version: Version) -> Result<Self, OfError> {
         let mut found = Self::default();
         require(from.left().is_multiple_of(8), BAD_LEN.code, BAD_LEN.about)?;
         while !from.is_empty() {
@@ -82,6 +85,9 @@ impl<'a> Found<'a> {
             let right = size.is_multiple_of(8) && size >= 8 && size <= from.left();
             require(right, BAD_LEN.code, BAD_LEN.about)?;
             let right = match kind {
+                METER if version >= Version::V15 => {
+                    return Err(ErrorCode::BicUnknownInst.about("a meter as an instruction"));
+                }
                 GOTO_TABLE | CLEAR_ACTIONS | METER => size == 8,
                 WRITE_METADATA => size == 24,
                 WRITE_ACTIONS | APPLY_ACTIONS => true,
@@ -112,13 +118,16 @@ fn decode(decoder: &mut Decoder<'_>, from: &mut Reader<'_>) -> Result<Instructio
         (read.apply, read.metadata) = decoder.flow_list(from)?;
         return conjunction_alone(read);
     }
-    let mut found = Found::read(from)?;
+    let mut found = Found::read(from, decoder.version())?;
     if let Some(mut body) = found.take(METER) {
         read.meter = Some(body.u32()?);
     }
     if let Some(mut body) = found.take(APPLY_ACTIONS) {
         body.skip(4)?;
         (read.apply, read.metadata) = decoder.flow_list(&mut body)?;
+        if let [Action::Meter(first), rest @ ..] = &*read.apply {
+            (read.meter, read.apply) = (Some(*first), rest.into());
+        }
     }
     read.clear = found.take(CLEAR_ACTIONS).is_some();
     if let Some(mut body) = found.take(WRITE_ACTIONS) {
@@ -181,10 +190,17 @@ fn encode(encoder: &Encoder<'_>, to: &mut Writer, said: &Instructions) {
         }
         return;
     }
-    if let Some(meter) = said.meter {
-        instruction(to, METER, |to| to.u32(meter));
+    match said.meter {
+        Some(meter) if encoder.version() >= Version::V15 => {
+            let list = [&[Action::Meter(meter)], &*said.apply].concat();
+            actions(encoder, to, APPLY_ACTIONS, &list);
+        }
+        Some(meter) => {
+            instruction(to, METER, |to| to.u32(meter));
+            actions(encoder, to, APPLY_ACTIONS, &said.apply);
+        }
+        None => actions(encoder, to, APPLY_ACTIONS, &said.apply),
     }
-    actions(encoder, to, APPLY_ACTIONS, &said.apply);
     if said.clear {
         instruction(to, CLEAR_ACTIONS, |to| to.zeros(4));
     }

@@ -8,7 +8,8 @@
 //! pay for. Bytes that are not OpenFlow are refused with the type and code of the `OFPT_ERROR` that
 //! the specification asks for ([`error::OfError`]). What is read can be written, and reads the same.
 //!
-//! Versions: 1.0 with Nicira's extensions (NXM), 1.3, 1.4. Spec: OpenFlow 1.0.1, 1.3.5 and 1.4.1;
+//! Versions: 1.0 with Nicira's extensions (NXM), 1.3, 1.4, 1.5. Spec: OpenFlow 1.0.1, 1.3.5, 1.4.1
+//! and 1.5.1;
 //! Open vSwitch's `include/openflow/*.h` for the extensions.
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod wire;
 pub mod action;
 pub mod instruction;
 pub mod oxm;
+mod oxs;
 
 // Messages, a file for each family.
 pub mod async_config;

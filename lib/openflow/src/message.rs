@@ -104,7 +104,7 @@ pub enum Message {
     RoleRequest(RoleRequest),
     /// The role.
     RoleReply(RoleRequest),
-    /// News of the controller's role (1.4; the ONF's in 1.3).
+    /// News of the controller's role (since 1.4; the ONF's in 1.3).
     RoleStatus(RoleStatus),
     /// Asks which messages come without being asked for (since 1.3).
     AsyncRequest,
@@ -116,9 +116,9 @@ pub enum Message {
     TableStatus(TableStatus),
     /// A request of another controller.
     RequestForward(RequestForward),
-    /// A command to a bundle (1.4; the ONF's in 1.3).
+    /// A command to a bundle (since 1.4; the ONF's in 1.3).
     BundleControl(BundleControl),
-    /// Adds a message to a bundle (1.4; the ONF's in 1.3).
+    /// Adds a message to a bundle (since 1.4; the ONF's in 1.3).
     BundleAdd(BundleAdd),
     /// Chooses how flows are told of (Nicira, 1.0).
     SetFlowFormat(FlowFormat),
@@ -179,6 +179,7 @@ const EXPERIMENTER: u8 = 4;
 const V10: Version = Version::V10;
 const V13: Version = Version::V13;
 const V14: Version = Version::V14;
+const V15: Version = Version::V15;
 
 impl Message {
     /// Reads a whole message, as a [`crate::Framer`] hands it out.
@@ -335,21 +336,21 @@ fn decode_body(
         (Standard(13), _) => M::PacketOut(Box::new(PacketOut::decode(from, version)?)),
         (Standard(14), _) => flow_mod(from, version, Layout::Standard, dialect)?,
         (Nicira(13), V10) => flow_mod(from, version, Layout::Nicira, dialect)?,
-        (Standard(15), V13 | V14) | (Nicira(31), V10) => {
+        (Standard(15), V13 | V14 | V15) | (Nicira(31), V10) => {
             M::GroupMod(group::decode_mod(from, version)?)
         }
-        (Standard(15), V10) | (Standard(16), V13 | V14) => {
+        (Standard(15), V10) | (Standard(16), V13 | V14 | V15) => {
             M::PortMod(PortMod::decode(from, version)?)
         }
-        (Standard(17), V13 | V14) => M::TableMod(TableDesc::decode_mod(from, version)?),
-        (Standard(29), V13 | V14) => M::MeterMod(meter::decode_mod(from)?),
-        (Standard(18), V10) | (Standard(20), V13 | V14) => M::BarrierRequest,
-        (Standard(19), V10) | (Standard(21), V13 | V14) => M::BarrierReply,
-        (Standard(16), V10) | (Standard(18), V13 | V14) => {
+        (Standard(17), V13 | V14 | V15) => M::TableMod(TableDesc::decode_mod(from, version)?),
+        (Standard(29), V13 | V14 | V15) => M::MeterMod(meter::decode_mod(from)?),
+        (Standard(18), V10) | (Standard(20), V13 | V14 | V15) => M::BarrierRequest,
+        (Standard(19), V10) | (Standard(21), V13 | V14 | V15) => M::BarrierReply,
+        (Standard(16), V10) | (Standard(18), V13 | V14 | V15) => {
             let (request, more) = Request::decode(from, version)?;
             M::MultipartRequest(request, more)
         }
-        (Standard(17), V10) | (Standard(19), V13 | V14) => {
+        (Standard(17), V10) | (Standard(19), V13 | V14 | V15) => {
             let (reply, more) = Reply::decode(from, version)?;
             M::MultipartReply(reply, more)
         }
@@ -359,16 +360,20 @@ fn decode_body(
         (Standard(21), V10) | (Standard(23), V13) => {
             M::QueueConfigReply(QueueConfig::decode(from, version)?)
         }
-        (Standard(24), V13 | V14) => M::RoleRequest(RoleRequest::decode(from, Layout::Standard)?),
+        (Standard(24), V13 | V14 | V15) => {
+            M::RoleRequest(RoleRequest::decode(from, Layout::Standard)?)
+        }
         (Nicira(10), _) => M::RoleRequest(RoleRequest::decode(from, Layout::Nicira)?),
-        (Standard(25), V13 | V14) => M::RoleReply(RoleRequest::decode(from, Layout::Standard)?),
+        (Standard(25), V13 | V14 | V15) => {
+            M::RoleReply(RoleRequest::decode(from, Layout::Standard)?)
+        }
         (Nicira(11), _) => M::RoleReply(RoleRequest::decode(from, Layout::Nicira)?),
-        (Standard(30), V14) | (Onf(1911), V13) => M::RoleStatus(RoleStatus::decode(from)?),
-        (Standard(26), V13 | V14) => M::AsyncRequest,
-        (Standard(27), V13 | V14) => {
+        (Standard(30), V14 | V15) | (Onf(1911), V13) => M::RoleStatus(RoleStatus::decode(from)?),
+        (Standard(26), V13 | V14 | V15) => M::AsyncRequest,
+        (Standard(27), V13 | V14 | V15) => {
             M::AsyncReply(AsyncConfig::decode(from, version, AsyncForm::Standard)?)
         }
-        (Standard(28), V13 | V14) => {
+        (Standard(28), V13 | V14 | V15) => {
             M::SetAsync(AsyncConfig::decode(from, version, AsyncForm::Standard)?)
         }
         (Nicira(19), _) => M::SetAsync(AsyncConfig::decode(from, version, AsyncForm::Nicira)?),
@@ -376,12 +381,16 @@ fn decode_body(
             let form = AsyncForm::NiciraProperties;
             M::SetAsync(AsyncConfig::decode(from, version, form)?)
         }
-        (Standard(31), V14) => M::TableStatus(TableStatus::decode(from)?),
-        (Standard(32), V14) | (Onf(2350), V13) | (Nicira(132), V10) => {
+        (Standard(31), V14 | V15) => M::TableStatus(TableStatus::decode(from)?),
+        (Standard(32), V14 | V15) | (Onf(2350), V13) | (Nicira(132), V10) => {
             M::RequestForward(RequestForward::decode(from)?)
         }
-        (Standard(33), V14) | (Onf(2300), V13) => M::BundleControl(BundleControl::decode(from)?),
-        (Standard(34), V14) | (Onf(2301), V13) => M::BundleAdd(BundleAdd::decode(from, header)?),
+        (Standard(33), V14 | V15) | (Onf(2300), V13) => {
+            M::BundleControl(BundleControl::decode(from)?)
+        }
+        (Standard(34), V14 | V15) | (Onf(2301), V13) => {
+            M::BundleAdd(BundleAdd::decode(from, header)?)
+        }
         (Nicira(12), V10) => M::SetFlowFormat(nicira::decode_flow_format(from)?),
         (Nicira(15), _) => M::FlowModTableId(nicira::decode_table_id(from)?),
         (Nicira(16), _) => M::SetPacketInFormat(nicira::decode_packet_in_format(from)?),
@@ -434,15 +443,15 @@ impl Message {
         use Kind::{Nicira, Onf, Standard};
         let old = version == V10;
         let since_11 = |number| (!old).then_some(Standard(number));
-        let in_13_or_14 = |onf, number| match version {
+        let since_13 = |onf, number| match version {
             V10 => None,
             V13 => Some(Onf(onf)),
-            V14 => Some(Standard(number)),
+            V14 | V15 => Some(Standard(number)),
         };
         let monitor = |nicira, onf| match version {
             V10 => Some(Nicira(nicira)),
             V13 => Some(Onf(onf)),
-            V14 => None,
+            V14 | V15 => None,
         };
         let only_10 = |number| old.then_some(Nicira(number));
         // Where 1.0 and later versions have different numbers.
@@ -486,7 +495,7 @@ impl Message {
             Self::RoleRequest(_) => Some(Standard(24)),
             Self::RoleReply(role) if old || role.layout == Layout::Nicira => Some(Nicira(11)),
             Self::RoleReply(_) => Some(Standard(25)),
-            Self::RoleStatus(_) => in_13_or_14(1911, 30),
+            Self::RoleStatus(_) => since_13(1911, 30),
             Self::AsyncRequest => since_11(26),
             Self::AsyncReply(_) => since_11(27),
             Self::SetAsync(config) => match config.form {
@@ -495,11 +504,11 @@ impl Message {
                 AsyncForm::Nicira => Some(Nicira(19)),
                 AsyncForm::NiciraProperties => (version < V14).then_some(Nicira(27)),
             },
-            Self::TableStatus(_) => (version == V14).then_some(Standard(31)),
+            Self::TableStatus(_) => (version >= V14).then_some(Standard(31)),
             Self::RequestForward(_) if old => Some(Nicira(132)),
-            Self::RequestForward(_) => in_13_or_14(2350, 32),
-            Self::BundleControl(_) => in_13_or_14(2300, 33),
-            Self::BundleAdd(_) => in_13_or_14(2301, 34),
+            Self::RequestForward(_) => since_13(2350, 32),
+            Self::BundleControl(_) => since_13(2300, 33),
+            Self::BundleAdd(_) => since_13(2301, 34),
             Self::SetFlowFormat(_) => only_10(12),
             Self::FlowModTableId(_) => Some(Nicira(15)),
             Self::SetPacketInFormat(_) => Some(Nicira(16)),

@@ -58,7 +58,7 @@ pub enum Request {
     Queue(QueueSelect),
     /// Counters of a group, or of all if it is [`GROUP_ALL`].
     Group(u32),
-    /// A group, or all if it is [`GROUP_ALL`]; versions since 1.1 can ask for all only.
+    /// A group, or all if it is [`GROUP_ALL`]; 1.1 to 1.4 can ask for all only.
     GroupDesc(u32),
     /// What groups are possible.
     GroupFeatures,
@@ -70,8 +70,8 @@ pub enum Request {
     MeterFeatures,
     /// What tables can do; with entries, what they are to do from now on.
     TableFeatures(Vec<TableFeatures>),
-    /// Ports.
-    PortDesc,
+    /// A port, or all if it is [`OfPort::ANY`]; before 1.5 all can be asked for only.
+    PortDesc(OfPort),
     /// Configuration of tables (1.4).
     TableDesc,
     /// Configuration of queues (1.4).
@@ -224,6 +224,7 @@ fn list<T>(
 const V10: Version = Version::V10;
 const V13: Version = Version::V13;
 const V14: Version = Version::V14;
+const V15: Version = Version::V15;
 
 impl Request {
     pub(crate) fn decode(from: &mut Reader<'_>, version: Version) -> Result<(Self, bool), OfError> {
@@ -256,18 +257,27 @@ impl Request {
                 Self::Port(port)
             }
             (Standard(5), _) => Self::Queue(QueueSelect::decode(from, version)?),
-            (Standard(6), V13 | V14) | (Nicira(7), V10) => Self::Group(group::decode_select(from)?),
+            (Standard(6), V13 | V14 | V15) | (Nicira(7), V10) => {
+                Self::Group(group::decode_select(from)?)
+            }
             (Standard(7), V13 | V14) => Self::GroupDesc(GROUP_ALL),
-            (Nicira(8), V10) => Self::GroupDesc(group::decode_select(from)?),
-            (Standard(8), V13 | V14) | (Nicira(9), V10) => Self::GroupFeatures,
-            (Standard(9), V13 | V14) => Self::Meter(meter::decode_select(from)?),
-            (Standard(10), V13 | V14) => Self::MeterConfig(meter::decode_select(from)?),
-            (Standard(11), V13 | V14) => Self::MeterFeatures,
-            (Standard(12), V13 | V14) => Self::TableFeatures(list(from, TableFeatures::decode)?),
-            (Standard(13), _) => Self::PortDesc,
-            (Standard(14), V14) => Self::TableDesc,
-            (Standard(15), V14) => Self::QueueDesc(QueueSelect::decode(from, version)?),
-            (Standard(16), V14) | (Onf(1870), V13) | (Nicira(2), V10) => {
+            (Standard(7), V15) | (Nicira(8), V10) => Self::GroupDesc(group::decode_select(from)?),
+            (Standard(8), V13 | V14 | V15) | (Nicira(9), V10) => Self::GroupFeatures,
+            (Standard(9), V13 | V14 | V15) => Self::Meter(meter::decode_select(from)?),
+            (Standard(10), V13 | V14 | V15) => Self::MeterConfig(meter::decode_select(from)?),
+            (Standard(11), V13 | V14 | V15) => Self::MeterFeatures,
+            (Standard(12), V13 | V14 | V15) => {
+                Self::TableFeatures(list(from, TableFeatures::decode)?)
+            }
+            (Standard(13), V15) => {
+                let port = from.port()?;
+                from.skip(4)?;
+                Self::PortDesc(port)
+            }
+            (Standard(13), _) => Self::PortDesc(OfPort::ANY),
+            (Standard(14), V14 | V15) => Self::TableDesc,
+            (Standard(15), V14 | V15) => Self::QueueDesc(QueueSelect::decode(from, version)?),
+            (Standard(16), V14 | V15) | (Onf(1870), V13) | (Nicira(2), V10) => {
                 Self::FlowMonitor(list(from, |from| {
                     FlowMonitorRequest::decode(from, version)
                 })?)
@@ -289,21 +299,22 @@ impl Request {
             Self::Group(_) if version == V10 => Nicira(7),
             Self::Group(_) => Standard(6),
             Self::GroupDesc(_) if version == V10 => Nicira(8),
-            Self::GroupDesc(GROUP_ALL) => Standard(7),
-            Self::GroupDesc(_) => return None,
+            Self::GroupDesc(id) if version < V15 && *id != GROUP_ALL => return None,
+            Self::GroupDesc(_) => Standard(7),
             Self::GroupFeatures if version == V10 => Nicira(9),
             Self::GroupFeatures => Standard(8),
             Self::Meter(_) => since(V13, version, 9)?,
             Self::MeterConfig(_) => since(V13, version, 10)?,
             Self::MeterFeatures => since(V13, version, 11)?,
             Self::TableFeatures(_) => since(V13, version, 12)?,
-            Self::PortDesc => Standard(13),
+            Self::PortDesc(port) if version < V15 && *port != OfPort::ANY => return None,
+            Self::PortDesc(_) => Standard(13),
             Self::TableDesc => since(V14, version, 14)?,
             Self::QueueDesc(_) => since(V14, version, 15)?,
             Self::FlowMonitor(_) => match version {
                 V10 => Nicira(2),
                 V13 => Onf(1870),
-                V14 => Standard(16),
+                V14 | V15 => Standard(16),
             },
         };
         Some(kind)
@@ -322,8 +333,12 @@ impl Request {
             | Self::Table
             | Self::GroupFeatures
             | Self::MeterFeatures
-            | Self::PortDesc
             | Self::TableDesc => {}
+            Self::PortDesc(port) if version >= V15 => {
+                to.port(*port);
+                to.zeros(4);
+            }
+            Self::PortDesc(_) => {}
             Self::Flow(request) | Self::Aggregate(request) => request.encode(to, version),
             Self::Port(port) if version == V10 => {
                 to.port16(*port);
@@ -335,7 +350,9 @@ impl Request {
             }
             Self::Queue(select) | Self::QueueDesc(select) => select.encode(to, version),
             Self::Group(id) => group::encode_select(*id, to),
-            Self::GroupDesc(id) if version == V10 => group::encode_select(*id, to),
+            Self::GroupDesc(id) if version == V10 || version >= V15 => {
+                group::encode_select(*id, to);
+            }
             Self::GroupDesc(_) => {}
             Self::Meter(id) | Self::MeterConfig(id) => meter::encode_select(*id, to),
             Self::TableFeatures(tables) => parts.entries(tables, TableFeatures::encode),
@@ -377,28 +394,32 @@ impl Reply {
             (Standard(0), _) => Self::Desc(Box::new(SwitchDesc::decode(from)?)),
             (Standard(1), _) => flows(from, Layout::Standard)?,
             (Nicira(0), V10) => flows(from, Layout::Nicira)?,
-            (Standard(2), _) => Self::Aggregate(Layout::Standard, Aggregate::decode(from)?),
-            (Nicira(1), V10) => Self::Aggregate(Layout::Nicira, Aggregate::decode(from)?),
+            (Standard(2), _) => {
+                Self::Aggregate(Layout::Standard, Aggregate::decode(from, version)?)
+            }
+            (Nicira(1), V10) => Self::Aggregate(Layout::Nicira, Aggregate::decode(from, version)?),
             (Standard(3), _) => Self::Table(list(from, |from| TableStats::decode(from, version))?),
             (Standard(4), _) => Self::Port(list(from, |from| PortStats::decode(from, version))?),
             (Standard(5), _) => Self::Queue(list(from, |from| QueueStats::decode(from, version))?),
-            (Standard(6), V13 | V14) | (Nicira(7), V10) => {
+            (Standard(6), V13 | V14 | V15) | (Nicira(7), V10) => {
                 Self::Group(list(from, GroupStats::decode)?)
             }
-            (Standard(7), V13 | V14) | (Nicira(8), V10) => {
+            (Standard(7), V13 | V14 | V15) | (Nicira(8), V10) => {
                 Self::GroupDesc(list(from, |from| group::decode_desc(from, version))?)
             }
-            (Standard(8), V13 | V14) | (Nicira(9), V10) => {
+            (Standard(8), V13 | V14 | V15) | (Nicira(9), V10) => {
                 Self::GroupFeatures(GroupFeatures::decode(from)?)
             }
-            (Standard(9), V13 | V14) => Self::Meter(list(from, MeterStats::decode)?),
-            (Standard(10), V13 | V14) => Self::MeterConfig(list(from, meter::decode_config)?),
-            (Standard(11), V13 | V14) => Self::MeterFeatures(MeterFeatures::decode(from)?),
-            (Standard(12), V13 | V14) => Self::TableFeatures(list(from, TableFeatures::decode)?),
+            (Standard(9), V13 | V14 | V15) => Self::Meter(list(from, MeterStats::decode)?),
+            (Standard(10), V13 | V14 | V15) => Self::MeterConfig(list(from, meter::decode_config)?),
+            (Standard(11), V13 | V14 | V15) => Self::MeterFeatures(MeterFeatures::decode(from)?),
+            (Standard(12), V13 | V14 | V15) => {
+                Self::TableFeatures(list(from, TableFeatures::decode)?)
+            }
             (Standard(13), _) => Self::PortDesc(PortDesc::decode_list(from, version)?),
-            (Standard(14), V14) => Self::TableDesc(list(from, TableDesc::decode)?),
-            (Standard(15), V14) => Self::QueueDesc(list(from, QueueDesc::decode_14)?),
-            (Standard(16), V14) | (Onf(1870), V13) | (Nicira(2), V10) => {
+            (Standard(14), V14 | V15) => Self::TableDesc(list(from, TableDesc::decode)?),
+            (Standard(15), V14 | V15) => Self::QueueDesc(list(from, QueueDesc::decode_14)?),
+            (Standard(16), V14 | V15) | (Onf(1870), V13) | (Nicira(2), V10) => {
                 Self::FlowMonitor(list(from, |from| FlowUpdate::decode(from, version))?)
             }
             _ => return Err(unknown(kind)),
@@ -421,7 +442,7 @@ impl Reply {
             Self::MeterConfig(_) => Request::MeterConfig(METER_ALL),
             Self::MeterFeatures(_) => Request::MeterFeatures,
             Self::TableFeatures(_) => Request::TableFeatures(Vec::new()),
-            Self::PortDesc(_) => Request::PortDesc,
+            Self::PortDesc(_) => Request::PortDesc(OfPort::ANY),
             Self::TableDesc(_) => Request::TableDesc,
             Self::QueueDesc(_) => return since(V14, version, 15),
             Self::FlowMonitor(_) => Request::FlowMonitor(Vec::new()),
@@ -441,7 +462,7 @@ impl Reply {
             Self::Flow(layout, flows) => {
                 parts.entries(flows, |one, to| one.encode(to, version, *layout));
             }
-            Self::Aggregate(_, aggregate) => aggregate.encode(parts.to),
+            Self::Aggregate(_, aggregate) => aggregate.encode(parts.to, version),
             Self::Table(tables) => parts.entries(tables, |one, to| one.encode(to, version)),
             Self::Port(ports) => parts.entries(ports, |one, to| one.encode(to, version)),
             Self::Queue(queues) => parts.entries(queues, |one, to| one.encode(to, version)),

@@ -41,7 +41,7 @@ impl PortConfig {
     pub const fn known(version: Version) -> Self {
         match version {
             Version::V10 => Self(0x7f),
-            Version::V13 | Version::V14 => Self(0x65),
+            Version::V13 | Version::V14 | Version::V15 => Self(0x65),
         }
     }
 }
@@ -68,7 +68,7 @@ impl PortState {
     const fn known(version: Version) -> Self {
         match version {
             Version::V10 => Self(0x301),
-            Version::V13 | Version::V14 => Self(0x7),
+            Version::V13 | Version::V14 | Version::V15 => Self(0x7),
         }
     }
 }
@@ -121,14 +121,14 @@ impl PortFeatures {
         let bits = from.u32()?;
         Ok(match version {
             Version::V10 => Self(bits & Self::SPEEDS_10 | (bits & 0xf80) << Self::MEDIUM_SHIFT_10),
-            Version::V13 | Version::V14 => Self(bits & 0xffff),
+            Version::V13 | Version::V14 | Version::V15 => Self(bits & 0xffff),
         })
     }
 
     fn encode(self, to: &mut Writer, version: Version) {
         to.u32(match version {
             Version::V10 => self.0 & Self::SPEEDS_10 | (self.0 & 0xf800) >> Self::MEDIUM_SHIFT_10,
-            Version::V13 | Version::V14 => self.0 & 0xffff,
+            Version::V13 | Version::V14 | Version::V15 => self.0 & 0xffff,
         });
     }
 
@@ -232,7 +232,7 @@ impl PortDesc {
                 desc.max_speed = from.u32()?;
                 Ok(desc)
             }
-            Version::V14 => Self::decode_14(from),
+            Version::V14 | Version::V15 => Self::decode_14(from),
         }
     }
 
@@ -289,7 +289,7 @@ impl PortDesc {
                 to.zeros(2);
                 None
             }
-            Version::V14 => {
+            Version::V14 | Version::V15 => {
                 to.port(self.port);
                 let length = to.length();
                 to.zeros(2);
@@ -316,7 +316,7 @@ impl PortDesc {
                 features(to);
                 speeds(to);
             }
-            Version::V14 => property::write(to, ETHERNET, |to| {
+            Version::V14 | Version::V15 => property::write(to, ETHERNET, |to| {
                 to.zeros(4);
                 features(to);
                 speeds(to);
@@ -519,7 +519,7 @@ impl PortStats {
     }
 
     pub(crate) fn decode(from: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
-        if version == Version::V14 {
+        if version >= Version::V14 {
             return Self::decode_14(from);
         }
         let port = if version == Version::V10 {
@@ -576,7 +576,7 @@ impl PortStats {
                 counters(to, &stats.ethernet());
                 elapsed::encode(self.duration, to);
             }
-            Version::V14 => {
+            Version::V14 | Version::V15 => {
                 let start = to.size();
                 let length = to.length();
                 to.zeros(2);

@@ -95,7 +95,7 @@ impl QueueDesc {
                 all.skip(16)?;
                 all
             }
-            Version::V14 => {
+            Version::V14 | Version::V15 => {
                 desc.port = sized.port()?;
                 desc.queue = sized.u32()?;
                 let mut all = from.part(usize::from(sized.u16()?))?;
@@ -104,7 +104,7 @@ impl QueueDesc {
             }
         };
         while !from.is_empty() {
-            let (kind, mut value) = if version == Version::V14 {
+            let (kind, mut value) = if version >= Version::V14 {
                 property::read(&mut from)?
             } else {
                 old_property(&mut from)?
@@ -127,7 +127,7 @@ impl QueueDesc {
                 to.u32(self.queue);
                 to.port(self.port);
             }
-            Version::V14 => {
+            Version::V14 | Version::V15 => {
                 to.port(self.port);
                 to.u32(self.queue);
             }
@@ -146,7 +146,7 @@ impl QueueDesc {
                     to.u16(rate);
                     to.zeros(6);
                 }
-                Version::V14 => property::write_u16(to, kind, rate),
+                Version::V14 | Version::V15 => property::write_u16(to, kind, rate),
             }
         }
         to.fill_length(length, start, "a queue's description");
@@ -262,7 +262,7 @@ impl QueueStats {
             Version::V10 | Version::V13 => {
                 from.part(if version == Version::V10 { 32 } else { 40 })?
             }
-            Version::V14 => {
+            Version::V14 | Version::V15 => {
                 let mut all = from.part(usize::from(from.peek_u16()?))?;
                 all.skip(8)?;
                 all
@@ -284,14 +284,14 @@ impl QueueStats {
             // What may follow in 1.4 are experimenters' properties.
             duration: match version {
                 Version::V10 => None,
-                Version::V13 | Version::V14 => elapsed::decode(&mut all)?,
+                Version::V13 | Version::V14 | Version::V15 => elapsed::decode(&mut all)?,
             },
         })
     }
 
     pub(crate) fn encode(&self, to: &mut Writer, version: Version) {
         let start = to.size();
-        let length = (version == Version::V14).then(|| {
+        let length = (version >= Version::V14).then(|| {
             let length = to.length();
             to.zeros(6);
             length

@@ -3,6 +3,7 @@
 mod values;
 
 use proptest::prelude::*;
+use vswitch_flow::rule::each_action;
 use vswitch_flow::{Action, Match};
 use vswitch_openflow::action::{decode_list, encode_list};
 use vswitch_openflow::oxm::match10::{MATCH10_SIZE, decode_match10, encode_match10, fits_match10};
@@ -33,7 +34,7 @@ proptest! {
 
     #[test]
     fn a_match_comes_back(matches in values::matches(), cookie in any::<(u64, u64)>()) {
-        for version in [Version::V13, Version::V14] {
+        for version in [Version::V13, Version::V14, Version::V15] {
             let wire = written(|to| encode_match(to, version, &matches));
             prop_assert_eq!(wire.len() % 8, 0);
             prop_assert_eq!(decode_match(&mut reader(&wire)), Ok(matches.clone()));
@@ -65,6 +66,22 @@ proptest! {
         for version in [Version::V13, Version::V14] {
             prop_assert_eq!(actions(version, &list), Ok(list.clone()));
         }
+    }
+
+    /// In 1.5 there is one way to write bits of a field, so that a `load` comes back as `set_field`.
+    #[test]
+    fn actions_of_openflow_1_5_come_back(
+        list in prop::collection::vec(values::action13(), 0..6),
+        meter in prop::option::of(1..1000_u32),
+    ) {
+        let list: Vec<Action> = list.into_iter().chain(meter.map(Action::Meter)).collect();
+        let read = actions(Version::V15, &list);
+        prop_assert!(read.is_ok(), "{:?}", read);
+        let read = read.expect("it was looked at");
+        let mut loads = false;
+        each_action(&list, &mut |action| loads |= matches!(action, Action::Load { .. }));
+        prop_assert!(loads || read == list, "{:?}\n{:?}", read, list);
+        prop_assert_eq!(actions(Version::V15, &read), Ok(read));
     }
 
     #[test]

@@ -2,8 +2,6 @@
 //!
 //! Law: a change is made by the datapath first and remembered after ([`Tables`]). What the datapath
 //! did by itself before is remembered before, so that both sides see everything in the same order.
-//!
-//! [`Tables`]: crate::openflow::tables::Tables
 
 use vswitch_dpapi::message::{Reply, Request};
 use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Event, Removal};
@@ -12,6 +10,7 @@ use vswitch_rpc::{Code, Refusal};
 
 use super::Control;
 use crate::dataplane::{DataplaneError, unexpected};
+use crate::openflow::tables::Tables;
 use crate::plan;
 
 /// Flows asked for at a time, so that no answer is long.
@@ -72,8 +71,8 @@ impl Control {
         match answer {
             Reply::Done => {
                 let tables = self.tables.entry(bridge).or_default();
-                for change in changes {
-                    tables.apply(change);
+                for (place, change) in changes.into_iter().enumerate() {
+                    tables.apply(change, Some(place));
                 }
                 Ok(())
             }
@@ -99,12 +98,12 @@ impl Control {
                 // Deletions are changes of ours, remembered as such.
                 let by_itself = matches!(reason, Removal::Idle | Removal::Hard | Removal::Eviction);
                 if by_itself && let Some(tables) = self.tables.get_mut(&bridge.0) {
-                    tables.remove(rule);
+                    tables.lose(rule, *reason);
                 }
             }
             Event::Learned { bridge, change } => {
                 if let Some(tables) = self.tables.get_mut(&bridge.0) {
-                    tables.apply(Change::Flow(change.clone()));
+                    tables.apply(Change::Flow(change.clone()), None);
                 }
             }
             Event::Timeouts { bridge, rule } => {
@@ -124,7 +123,7 @@ impl Control {
             let first = bridges
                 .find(|other| other.id == bridge)
                 .map(plan::first_flows);
-            let tables = crate::openflow::tables::Tables::with_flows(first.unwrap_or_default());
+            let tables = Tables::with_flows(first.unwrap_or_default());
             self.tables.insert(bridge, tables);
         }
         let tables = &self.tables[&bridge];
@@ -139,7 +138,7 @@ impl Control {
 
     /// Remembers the flows, groups and meters of a bridge that the datapath has.
     pub(super) async fn adopt_tables(&mut self, bridge: u32) -> Result<(), DataplaneError> {
-        let mut tables = crate::openflow::tables::Tables::default();
+        let mut tables = Tables::default();
         let id = BridgeId(bridge);
         let mut request = Request::Flows {
             bridge: id,
@@ -179,7 +178,15 @@ impl Control {
             Err(error) if error.is_loss() => return Err(error),
             Err(error) => tracing::debug!(%error, "no meters"),
         }
-        self.tables.insert(bridge, tables);
+        self.replace_tables(bridge, tables);
         Ok(())
+    }
+
+    /// Remembers other tables of a bridge; who watches the bridge goes on watching.
+    pub(crate) fn replace_tables(&mut self, bridge: u32, mut tables: Tables) {
+        if let Some(old) = self.tables.remove(&bridge) {
+            tables.succeed(old);
+        }
+        self.tables.insert(bridge, tables);
     }
 }

@@ -118,7 +118,8 @@ impl Control {
             };
             Some((*id, seen))
         });
-        plan::desired(&belief.switch, &seen.collect(), &self.misses)
+        let evicting = self.agent.evicting();
+        plan::desired(&belief.switch, &seen.collect(), &self.misses, &evicting)
     }
 
     /// Makes `next` what should be, in the store and in the datapath. `made` are the devices of new

@@ -88,10 +88,11 @@ impl Control {
             }
             Message::PacketOut(packet) => self.packet_out(session.bridge, *packet).await?,
             Message::PortMod(change) => self.change_port(session.bridge, &change).await?,
+            // In 1.3 there is nothing that could be changed: what it says of missed packets has no
+            // meaning any more.
             Message::TableMod(change) => {
-                // Bits of what is missed mean nothing since 1.3, and a table has no others here.
-                if session.version >= Version::V14 && change.config.0 != 0 {
-                    return Err(ErrorCode::TmfcBadConfig);
+                if session.version >= Version::V14 {
+                    self.change_table(session.bridge, &change).await?;
                 }
             }
             Message::QueueConfigRequest(port) => {
@@ -136,7 +137,7 @@ impl Control {
             }
             Message::TlvTableMod(_) => return Err(ErrorCode::NxttmfcTableFull),
             Message::CtFlushZone(_) | Message::CtFlush(_) => return Err(ErrorCode::BrcBadSubtype),
-            Message::FlowMonitorCancel(_) => return Err(ErrorCode::MofcUnknownMonitor),
+            Message::FlowMonitorCancel(id) => session.monitors.cancel(id)?,
             // Changes do not come here, the others are what a switch says.
             Message::FlowMod(_)
             | Message::GroupMod(_)
@@ -170,9 +171,10 @@ impl Control {
         capabilities = match session.version {
             Version::V10 => capabilities.with(Capabilities::ARP_MATCH_IP),
             Version::V13 => capabilities.with(Capabilities::GROUP_STATS),
-            Version::V14 => capabilities
+            Version::V14 | Version::V15 => capabilities
                 .with(Capabilities::GROUP_STATS)
-                .with(Capabilities::BUNDLES),
+                .with(Capabilities::BUNDLES)
+                .with(Capabilities::FLOW_MONITORING),
         };
         Some(SwitchFeatures {
             datapath_id: bridge.datapath_id(),
@@ -210,11 +212,13 @@ impl Control {
         if packet.buffer.is_some() {
             return Err(ErrorCode::BrcBufferUnknown);
         }
+        let mut actions: Vec<_> = packet.settings().collect();
+        actions.extend(packet.actions);
         let request = Request::PacketOut {
             bridge: BridgeId(bridge),
             in_port: packet.in_port,
             packet: packet.packet,
-            actions: packet.actions,
+            actions,
         };
         self.dataplane.tell(&request, &[]).await.map_err(|error| {
             tracing::debug!(%error, "a packet was not sent");

@@ -11,6 +11,7 @@ use vswitch_flow::{FlowRule, Group, Meter};
 use vswitch_openflow::{ErrorCode, Message};
 
 use super::link::Head;
+use super::monitor::Author;
 use super::refuse;
 use super::session::Session;
 use super::tables::Tables;
@@ -31,12 +32,28 @@ enum Step {
     Other(Box<(Head, Message)>),
 }
 
+impl Step {
+    fn len(&self) -> usize {
+        match self {
+            Self::Changes(changes) => changes.len(),
+            Self::Other(_) => 0,
+        }
+    }
+
+    fn xid(&self) -> u32 {
+        match self {
+            Self::Changes(changes) => changes.first().map_or(0, |(head, _)| head.xid()),
+            Self::Other(other) => other.0.xid(),
+        }
+    }
+}
+
 impl Control {
     /// Makes the messages of a bundle. The one that was refused is answered by `out`, and the
     /// error is for the commit itself.
     pub(super) async fn commit_bundle(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         messages: Vec<(Head, Message)>,
         out: &mut Out,
     ) -> Result<(), ErrorCode> {
@@ -48,6 +65,10 @@ impl Control {
                 return Err(ErrorCode::BfcMsgFailed);
             }
         };
+        // A place in the journal is one within its step. One xid is told for the whole bundle, so the
+        // first message's will do for each.
+        let longest = steps.iter().map(Step::len).max().unwrap_or_default();
+        let xids = vec![steps.first().map_or(0, Step::xid); longest];
         let before = (steps.len() > 1).then(|| self.remember(session.bridge, &steps));
         for step in steps {
             if let Err(refused) = self.make_step(session.bridge, step).await {
@@ -59,6 +80,9 @@ impl Control {
                 return Err(ErrorCode::BfcMsgFailed);
             }
         }
+        let bridge = session.bridge;
+        let author = Author { session, xids, out };
+        self.tell_monitors(bridge, Some(author), true);
         Ok(())
     }
 
@@ -135,7 +159,10 @@ impl Control {
             meters: before.meters,
         };
         // A datapath that is gone is replaced by one that gets what is remembered.
-        self.tables.insert(bridge, tables);
+        self.replace_tables(bridge, tables);
+        if let Some(tables) = self.tables.get_mut(&bridge) {
+            tables.journal.forget_asked();
+        }
         if let Err(error) = self.dataplane.tell(&request, &[]).await {
             tracing::error!(%error, "a bundle that failed could not be taken back");
         }

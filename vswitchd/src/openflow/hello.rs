@@ -9,7 +9,7 @@ use super::link::OWN_XID;
 /// The hello that we begin with.
 pub fn ours() -> Vec<u8> {
     let hello = Message::Hello(Hello::new(&Version::ALL));
-    written(&hello, Version::V14)
+    written(&hello, Version::V15)
 }
 
 /// Asks the peer whether it is there.
@@ -28,7 +28,7 @@ pub fn agree(first: &[u8]) -> Result<Version, (Vec<u8>, String)> {
             Message::Hello(hello) => hello.agree(&Version::ALL).or_else(|error| {
                 let theirs = hello.version;
                 let text =
-                    format!("OpenFlow 1.0, 1.3 and 1.4 are spoken here, not version {theirs}");
+                    format!("OpenFlow 1.0, 1.3, 1.4 and 1.5 are spoken here, not version {theirs}");
                 let message = ErrorMessage {
                     kind: ErrorKind::Known(error.code),
                     data: text.clone().into_bytes(),
@@ -73,15 +73,16 @@ mod tests {
     fn the_highest_common_version_is_spoken() {
         assert_eq!(agree(&hello(1, None)), Ok(Version::V10));
         assert_eq!(agree(&hello(4, None)), Ok(Version::V13));
-        assert_eq!(agree(&hello(6, None)), Ok(Version::V14));
-        assert_eq!(agree(&hello(6, Some(0b0101_0010))), Ok(Version::V13));
-        assert_eq!(ours()[..4], [5, 0, 0, 16]);
+        assert_eq!(agree(&hello(5, None)), Ok(Version::V14));
+        assert_eq!(agree(&hello(7, None)), Ok(Version::V15));
+        assert_eq!(agree(&hello(6, Some(0b1001_0010))), Ok(Version::V13));
+        assert_eq!(ours()[..4], [6, 0, 0, 16]);
     }
 
     #[test]
     fn without_a_common_version_there_is_a_sentence() {
-        let (answer, why) = agree(&hello(6, Some(0b0100_1100))).unwrap_err();
-        assert!(why.contains("1.0, 1.3 and 1.4"), "{why}");
+        let (answer, why) = agree(&hello(6, Some(0b1000_1100))).unwrap_err();
+        assert!(why.contains("1.0, 1.3, 1.4 and 1.5"), "{why}");
         // OFPT_ERROR, OFPET_HELLO_FAILED, OFPHFC_INCOMPATIBLE.
         assert_eq!(answer[1], 1);
         assert_eq!(answer[8..12], [0, 0, 0, 0]);

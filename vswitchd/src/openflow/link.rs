@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use vswitch_openflow::{Dialect, Framer, Header, Message, OfError, Version};
 
 use super::dump::{Dump, Page};
-use super::push::{self, Pushed, Pusher};
+use super::push::{self, News, Pushed, Pusher};
 use super::stream::Stream;
 
 /// Messages that are decoded ahead of their turn, and so most messages of a turn.
@@ -109,6 +109,8 @@ pub enum Part {
     Bytes(Vec<u8>),
     /// Flows to be asked of the datapath.
     Dump(Box<Dump>),
+    /// News of flows that comes before the rest: all up to this number ([`Pusher::told`]).
+    News(u64),
 }
 
 /// The answer to a turn.
@@ -144,6 +146,11 @@ pub enum Word {
         items: VecDeque<Item>,
         /// Where the answer goes.
         answer: oneshot::Sender<Answer>,
+    },
+    /// The peer has taken all news of flows, and there was a pause.
+    Drained {
+        /// Which.
+        link: LinkId,
     },
     /// The connection has ended.
     Closed {
@@ -248,7 +255,7 @@ pub async fn serve(stream: Stream, id: LinkId, setting: Setting) -> End {
         Ok(Err(end)) => return end,
         Err(_) => return End::Silent(PATIENCE),
     };
-    let (pusher, pushed) = push::queue();
+    let (pusher, pushed, news) = push::queues();
     let opened = Word::Opened {
         link: id,
         door: setting.door,
@@ -280,7 +287,7 @@ pub async fn serve(stream: Stream, id: LinkId, setting: Setting) -> End {
         took: now,
         probed: false,
     };
-    let Err(end) = link.converse(pushed).await;
+    let Err(end) = link.converse(pushed, news).await;
     let _ = words.send(Word::Closed { link: id }).await;
     end
 }
@@ -366,15 +373,20 @@ enum Wake {
     Answer(Option<Answer>),
     Page(Page),
     Pushed(Option<Vec<u8>>),
+    News(Vec<u8>),
     Time,
 }
 
 impl Link {
-    async fn converse(&mut self, mut pushed: Pushed) -> Result<std::convert::Infallible, End> {
+    async fn converse(
+        &mut self,
+        mut pushed: Pushed,
+        mut news: News,
+    ) -> Result<std::convert::Infallible, End> {
         let mut bytes = vec![0; READ_SIZE];
         loop {
             self.decode()?;
-            self.go_on().await?;
+            self.go_on(&mut news).await?;
             let waiting = self.out.len() - self.written;
             if self.closing && waiting == 0 {
                 return Err(End::Ours);
@@ -386,7 +398,15 @@ impl Link {
                 && self.ready_size < IN_SIZE
                 && !self.closing
                 && !self.ended;
+            if waiting == 0 && news.ends_pause() {
+                let drained = Word::Drained { link: self.id };
+                if self.setting.words.send(drained).await.is_err() {
+                    return Err(End::Ours);
+                }
+            }
             let (due, timed) = (self.due(waiting), self.timed(waiting));
+            // What an answer tells of flows is older than the news that has come since.
+            let answered = self.answer.is_none() && self.page.is_none() && self.parts.is_empty();
             let stream = &self.stream;
             let interest = Interest::READABLE;
             let wake = tokio::select! {
@@ -397,6 +417,7 @@ impl Link {
                 }
                 page = wait_page(self.page.as_mut()), if self.page.is_some() => Wake::Page(page),
                 message = pushed.next(), if waiting < OUT_SIZE => Wake::Pushed(message),
+                message = news.next(), if answered && waiting < OUT_SIZE => Wake::News(message),
                 () = sleep_until(due), if timed => Wake::Time,
             };
             match wake {
@@ -420,7 +441,7 @@ impl Link {
                         self.parts.push_front(Part::Dump(dump));
                     }
                 }
-                Wake::Pushed(Some(message)) => self.send(&message),
+                Wake::Pushed(Some(message)) | Wake::News(message) => self.send(&message),
                 Wake::Pushed(None) => return Err(End::Stuck),
                 Wake::Time => self.check_time(waiting)?,
             }
@@ -452,10 +473,16 @@ impl Link {
 
     /// Does what can be done without waiting for anybody: parts of the answer into the socket's
     /// bytes, then the next turn.
-    async fn go_on(&mut self) -> Result<(), End> {
+    async fn go_on(&mut self, news: &mut News) -> Result<(), End> {
         while self.page.is_none() && self.out.len() - self.written < OUT_SIZE {
             match self.parts.pop_front() {
                 Some(Part::Bytes(bytes)) => self.send(&bytes),
+                Some(Part::News(count)) => {
+                    if let Some(message) = news.next_of(count) {
+                        self.send(&message);
+                        self.parts.push_front(Part::News(count));
+                    }
+                }
                 Some(Part::Dump(dump)) => {
                     let (socket, dumps) = (&self.setting.datapath, &self.setting.dumps);
                     self.page = Some(Box::pin(dump.next(socket.clone(), Arc::clone(dumps))));

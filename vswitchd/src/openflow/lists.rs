@@ -12,7 +12,7 @@ use vswitch_openflow::group::{GROUP_ALL, GroupCapabilities, GroupFeatures, Group
 use vswitch_openflow::meter::{MeterFeatures, MeterStats};
 use vswitch_openflow::multipart::{Reply, Request, SwitchDesc};
 use vswitch_openflow::table::{
-    FieldId, Flows, TableConfig, TableDesc, TableFeatures, TableProperty, TableStats, TypeId,
+    FieldId, Flows, TableConfig, TableFeatures, TableProperty, TableStats, TypeId,
 };
 use vswitch_openflow::wire::Text;
 use vswitch_openflow::{ErrorCode, Message};
@@ -57,7 +57,7 @@ impl Control {
     /// Answers a request for a list.
     pub(super) async fn answer_multipart(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         head: &Head,
         request: Request,
         more: bool,
@@ -135,17 +135,19 @@ impl Control {
                 Reply::TableFeatures(self.table_features(session))
             }
             Request::TableFeatures(_) => return Err(ErrorCode::TffcEperm),
-            Request::PortDesc => {
+            Request::PortDesc(port) => {
+                self.require_port(session.bridge, port, ErrorCode::BrcBadPort)?;
                 let bridge = self
                     .bridge_by_id(session.bridge)
                     .ok_or(ErrorCode::BrcEperm)?;
-                Reply::PortDesc(self.port_descs(bridge))
+                let mut ports = self.port_descs(bridge);
+                ports.retain(|desc| port == OfPort::ANY || desc.port == port);
+                Reply::PortDesc(ports)
             }
-            Request::TableDesc => {
-                let desc = |table| TableDesc::new(table, TableConfig::default());
-                Reply::TableDesc((0..=TABLE_MAX).map(desc).collect())
+            Request::TableDesc => Reply::TableDesc(self.table_descs(session.bridge)),
+            Request::FlowMonitor(requests) => {
+                return self.monitor(session, head, requests, out);
             }
-            Request::FlowMonitor(_) => return Err(ErrorCode::BrcBadStat),
         };
         out.reply(session, head, &Message::MultipartReply(reply, false));
         Ok(())

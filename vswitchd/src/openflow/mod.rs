@@ -5,7 +5,7 @@
 //! connection's bytes, version and liveliness; both are tasks that know nothing of the switch. They
 //! send [`link::Word`]s to the event loop, where [`Control`] answers a turn of messages after
 //! another ([`turn`], `answer`), knowing each peer by its [`session`]. [`tables`] is what we
-//! remember for the next datapath. Bytes are read and written by `vswitch-openflow`.
+//! remember for the next datapath, [`journal`] what happened to it, for [`monitor`] to tell. Bytes are read and written by `vswitch-openflow`.
 //!
 //! Law: nothing that a peer sends ends anything but its own connection, nobody waits for a peer, and
 //! what one can make us hold is bounded (`link`, `push`, `listen`).
@@ -23,19 +23,22 @@ pub mod commit;
 pub mod controllers;
 pub mod dump;
 pub mod hello;
+pub mod journal;
 pub mod link;
 pub mod listen;
 pub mod lists;
+pub mod monitor;
 pub mod news;
 pub mod ports;
 pub mod push;
 pub mod refuse;
 pub mod session;
 pub mod stream;
+pub mod table_config;
 pub mod tables;
 pub mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +53,7 @@ use crate::model::{Bridge, Target};
 use link::{DoorId, LinkId, Setting, TargetState};
 use listen::Door;
 use session::Session;
+use table_config::TableSettings;
 
 /// Words of links that wait for the event loop; links wait when there are more.
 const WORDS: usize = 64;
@@ -89,6 +93,8 @@ struct BridgeDoors {
     generation: Option<u64>,
     /// The ports that peers know of.
     ports: Vec<PortDesc>,
+    /// How peers configured tables.
+    tables: TableSettings,
     /// Since when no controller is connected.
     alone_since: Option<Instant>,
     /// The flow of a standalone bridge stands in for the controllers.
@@ -193,6 +199,7 @@ impl Agent {
             targets: BTreeMap::new(),
             generation: None,
             ports: Vec::new(),
+            tables: TableSettings::default(),
             alone_since: None,
             standing_in: false,
         }
@@ -237,6 +244,14 @@ impl Agent {
             let (target, _) = targets.find(|(_, target)| target.door.id == door)?;
             Some((*id, matches!(target, Target::Ptcp(_))))
         })
+    }
+
+    /// Tables of each bridge that evict flows when they are full.
+    pub fn evicting(&self) -> BTreeMap<u32, BTreeSet<u8>> {
+        let bridges = self.bridges.iter();
+        bridges
+            .map(|(id, doors)| (*id, doors.tables.evicting()))
+            .collect()
     }
 
     /// Bridges on which a peer wants packets that nothing matches.

@@ -70,6 +70,13 @@ impl Control {
                 Event::Learned { .. } | Event::Timeouts { .. } => {}
             }
         }
+        let changed = self.tables.iter();
+        let changed = changed.filter(|(_, tables)| !tables.journal.is_empty());
+        let changed: Vec<u32> = changed.map(|(bridge, _)| *bridge).collect();
+        for bridge in changed {
+            self.tell_monitors(bridge, None, false);
+        }
+        self.tell_vacancy();
         let misses = self.agent.miss_bridges();
         if misses != self.misses {
             self.misses = misses;

@@ -15,6 +15,7 @@ use vswitch_openflow::{Layout, Version};
 
 use super::bundle::Bundle;
 use super::link::DoorId;
+use super::monitor::Monitors;
 use super::push::Pusher;
 
 /// Bytes of a missed packet that a controller gets unless it says otherwise.
@@ -69,6 +70,8 @@ pub struct Session {
     pub controller_id: u16,
     /// Changes that wait to be made together.
     pub bundles: BTreeMap<u32, Bundle>,
+    /// Flows that it watches.
+    pub monitors: Monitors,
     wishes: Wishes,
 }
 
@@ -98,6 +101,7 @@ impl Session {
             layout: Layout::Standard,
             controller_id: 0,
             bundles: BTreeMap::new(),
+            monitors: Monitors::default(),
             wishes,
         }
     }

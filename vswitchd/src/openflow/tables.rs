@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
-use vswitch_dpapi::Change;
+use vswitch_dpapi::{Change, Removal};
 use vswitch_flow::action::Action;
-use vswitch_flow::group::BUCKET_ALL;
 use vswitch_flow::{FlowCommand, FlowFlags, FlowMod, FlowRule, Group, GroupMod, Meter, MeterMod};
+
+use super::journal::{Journal, Turn};
 
 /// Flags that stay with a flow; the others are about the change that brings it.
 const KEPT: FlowFlags = FlowFlags(
@@ -24,12 +25,35 @@ const KEPT: FlowFlags = FlowFlags(
         | FlowFlags::OUTPUT_LEN.0,
 );
 
+/// A flow, and when it came and was changed last, on the journal's clock.
+#[derive(Debug)]
+pub struct Held {
+    /// The flow.
+    pub rule: FlowRule,
+    /// When it came.
+    pub added: u64,
+    /// When it was changed last, or came.
+    pub changed: u64,
+}
+
+impl Held {
+    fn new(rule: FlowRule, now: u64) -> Self {
+        Self {
+            rule,
+            added: now,
+            changed: now,
+        }
+    }
+}
+
 /// Flows, groups and meters of one bridge.
 #[derive(Debug, Default)]
 pub struct Tables {
-    flows: BTreeMap<u8, HashTable<FlowRule>>,
+    flows: BTreeMap<u8, HashTable<Held>>,
     groups: BTreeMap<u32, Group>,
     meters: BTreeMap<u32, Meter>,
+    /// What monitors are to be told.
+    pub journal: Journal,
     hasher: RandomState,
 }
 
@@ -45,12 +69,35 @@ impl Tables {
 
     /// All flows.
     pub fn flows(&self) -> impl Iterator<Item = &FlowRule> {
+        self.held().map(|held| &held.rule)
+    }
+
+    /// All flows, and since when they are what they are.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
         self.flows.values().flatten()
+    }
+
+    /// Takes the place of `old`: those who watch it watch this.
+    pub fn succeed(&mut self, old: Self) {
+        self.journal = old.journal;
+        let now = self.journal.tick();
+        for held in self.flows.values_mut().flatten() {
+            let hash = Self::hash(&old.hasher, &held.rule);
+            let table = old.flows.get(&held.rule.table);
+            let known = table
+                .and_then(|table| table.find(hash, |other| Self::is_same(&other.rule, &held.rule)));
+            (held.added, held.changed) = known.map_or((now, now), |old| (old.added, old.changed));
+        }
     }
 
     /// How many flows there are.
     pub fn len(&self) -> usize {
         self.flows.values().map(HashTable::len).sum()
+    }
+
+    /// How many flows a table has.
+    pub fn len_of(&self, table: u8) -> usize {
+        self.flows.get(&table).map_or(0, HashTable::len)
     }
 
     /// Whether there is no flow.
@@ -80,13 +127,8 @@ impl Tables {
     pub fn find(&self, rule: &FlowRule) -> Option<&FlowRule> {
         let hash = Self::hash(&self.hasher, rule);
         let table = self.flows.get(&rule.table)?;
-        table.find(hash, |other| Self::is_same(other, rule))
-    }
-
-    fn find_mut(&mut self, rule: &FlowRule) -> Option<&mut FlowRule> {
-        let hash = Self::hash(&self.hasher, rule);
-        let table = self.flows.get_mut(&rule.table)?;
-        table.find_mut(hash, |other| Self::is_same(other, rule))
+        let held = table.find(hash, |other| Self::is_same(&other.rule, rule))?;
+        Some(&held.rule)
     }
 
     /// Puts a flow in, in the place of the one that has its table, priority and match.
@@ -94,35 +136,51 @@ impl Tables {
         rule.flags = FlowFlags(rule.flags.0 & KEPT.0);
         let hasher = &self.hasher;
         let hash = Self::hash(hasher, &rule);
+        let now = self.journal.tick();
         let table = self.flows.entry(rule.table).or_default();
-        match table.find_mut(hash, |other| Self::is_same(other, &rule)) {
-            Some(old) => *old = rule,
+        match table.find_mut(hash, |other| Self::is_same(&other.rule, &rule)) {
+            Some(held) => {
+                let old = std::mem::replace(held, Held::new(rule, now)).rule;
+                let before = Some(&old.instructions).filter(|old| **old != held.rule.instructions);
+                self.journal.note(Turn::Added, &held.rule, now, before);
+            }
             None => {
-                table.insert_unique(hash, rule, |rule| Self::hash(hasher, rule));
+                self.journal.note(Turn::Added, &rule, now, None);
+                let held = Held::new(rule, now);
+                table.insert_unique(hash, held, |held| Self::hash(hasher, &held.rule));
             }
         }
     }
 
-    /// The flow has gone.
-    pub fn remove(&mut self, rule: &FlowRule) {
+    /// The flow has gone by itself.
+    pub fn lose(&mut self, rule: &FlowRule, why: Removal) {
+        self.journal.begin(None);
+        self.remove(rule, why);
+    }
+
+    fn remove(&mut self, rule: &FlowRule, why: Removal) {
         let hash = Self::hash(&self.hasher, rule);
         if let Some(table) = self.flows.get_mut(&rule.table)
-            && let Ok(entry) = table.find_entry(hash, |other| Self::is_same(other, rule))
+            && let Ok(entry) = table.find_entry(hash, |other| Self::is_same(&other.rule, rule))
         {
-            let (rule, _) = entry.remove();
-            self.forget_learned(learned_by(&rule));
+            let (held, _) = entry.remove();
+            self.journal
+                .note(Turn::Removed(why), &held.rule, held.added, None);
+            self.forget_learned(learned_by(&held.rule));
         }
     }
 
     /// Takes flows out, and what goes with them.
-    fn take_out(&mut self, only: Option<u8>, goes: impl Fn(&FlowRule) -> bool) {
+    fn take_out(&mut self, only: Option<u8>, why: Removal, goes: impl Fn(&FlowRule) -> bool) {
         let mut learned = Vec::new();
         for (number, table) in &mut self.flows {
             if only.is_none_or(|only| only == *number) {
-                table.retain(|rule| {
-                    let stays = !goes(rule);
+                table.retain(|held| {
+                    let stays = !goes(&held.rule);
                     if !stays {
-                        learned.extend(learned_by(rule));
+                        self.journal
+                            .note(Turn::Removed(why), &held.rule, held.added, None);
+                        learned.extend(learned_by(&held.rule));
                     }
                     stays
                 });
@@ -137,16 +195,21 @@ impl Tables {
             let mut flows = self.flows();
             if !flows.any(|rule| learned_by(rule).contains(&(table, cookie))) {
                 drop(flows);
-                self.take_out(Some(table), |rule| rule.cookie == cookie);
+                self.journal.aside();
+                self.take_out(Some(table), Removal::Delete, |rule| rule.cookie == cookie);
             }
         }
     }
 
     /// The flow has other timeouts now.
     pub fn set_timeouts(&mut self, rule: &FlowRule) {
-        if let Some(known) = self.find_mut(rule) {
-            known.idle_timeout = rule.idle_timeout;
-            known.hard_timeout = rule.hard_timeout;
+        let hash = Self::hash(&self.hasher, rule);
+        let table = self.flows.get_mut(&rule.table);
+        let known =
+            table.and_then(|table| table.find_mut(hash, |other| Self::is_same(&other.rule, rule)));
+        if let Some(known) = known {
+            known.rule.idle_timeout = rule.idle_timeout;
+            known.rule.hard_timeout = rule.hard_timeout;
         }
     }
 
@@ -160,12 +223,23 @@ impl Tables {
         self.meters.insert(meter.id, meter);
     }
 
-    /// Makes a change that the datapath has made.
-    pub fn apply(&mut self, change: Change) {
+    /// Makes a change that the datapath has made; `asked` is its place among those that somebody
+    /// asked for together.
+    pub fn apply(&mut self, change: Change, asked: Option<usize>) {
         match change {
-            Change::Flow(change) => self.change_flows(*change),
-            Change::Group(change) => self.change_groups(*change),
-            Change::Meter(change) => self.change_meters(&change),
+            Change::Flow(change) => {
+                self.journal.begin(asked);
+                self.change_flows(*change);
+            }
+            // The flows that go with these were not named.
+            Change::Group(change) => {
+                self.journal.begin(None);
+                self.change_groups(*change);
+            }
+            Change::Meter(change) => {
+                self.journal.begin(None);
+                self.change_meters(&change);
+            }
         }
     }
 
@@ -173,29 +247,7 @@ impl Tables {
         match change.command {
             FlowCommand::Add => self.add(change.rule),
             FlowCommand::Modify | FlowCommand::ModifyStrict => {
-                let mut found = false;
-                let write = |rule: &mut FlowRule| {
-                    rule.instructions = change.rule.instructions.clone();
-                    if change.new_cookie {
-                        rule.cookie = change.rule.cookie;
-                    }
-                };
-                if change.command == FlowCommand::ModifyStrict && !change.all_tables {
-                    if let Some(rule) = self.find_mut(&change.rule)
-                        && change.concerns(rule)
-                    {
-                        write(rule);
-                        found = true;
-                    }
-                } else {
-                    for rule in self.tables_mut(&change).flat_map(HashTable::iter_mut) {
-                        if change.concerns(rule) {
-                            write(rule);
-                            found = true;
-                        }
-                    }
-                }
-                if !found && change.upsert {
+                if !self.modify(&change) && change.upsert {
                     self.add(change.rule);
                 }
             }
@@ -204,22 +256,54 @@ impl Tables {
                     .find(&change.rule)
                     .is_some_and(|rule| change.concerns(rule))
                 {
-                    self.remove(&change.rule);
+                    self.remove(&change.rule, Removal::Delete);
                 }
             }
             FlowCommand::Delete | FlowCommand::DeleteStrict => {
                 let only = (!change.all_tables).then_some(change.rule.table);
-                self.take_out(only, |rule| change.concerns(rule));
+                self.take_out(only, Removal::Delete, |rule| change.concerns(rule));
             }
         }
     }
 
-    fn tables_mut(&mut self, change: &FlowMod) -> impl Iterator<Item = &mut HashTable<FlowRule>> {
-        let only = (!change.all_tables).then_some(change.rule.table);
-        self.flows
-            .iter_mut()
-            .filter(move |(number, _)| only.is_none_or(|only| only == **number))
-            .map(|(_, table)| table)
+    /// Gives flows other instructions; whether there was one.
+    fn modify(&mut self, change: &FlowMod) -> bool {
+        let journal = &mut self.journal;
+        let mut found = false;
+        let mut write = |held: &mut Held| {
+            if !change.concerns(&held.rule) {
+                return;
+            }
+            found = true;
+            let (rule, new) = (&mut held.rule, &change.rule);
+            let other_cookie = change.new_cookie && rule.cookie != new.cookie;
+            if !other_cookie && rule.instructions == new.instructions {
+                return;
+            }
+            let before = std::mem::replace(&mut rule.instructions, new.instructions.clone());
+            if change.new_cookie {
+                rule.cookie = new.cookie;
+            }
+            held.changed = journal.tick();
+            let before = Some(&before).filter(|before| **before != rule.instructions);
+            journal.note(Turn::Modified, rule, held.added, before);
+        };
+        if change.command == FlowCommand::ModifyStrict && !change.all_tables {
+            let hash = Self::hash(&self.hasher, &change.rule);
+            let table = self.flows.get_mut(&change.rule.table);
+            let held = table.and_then(|table| {
+                table.find_mut(hash, |other| Self::is_same(&other.rule, &change.rule))
+            });
+            held.into_iter().for_each(write);
+        } else {
+            let only = (!change.all_tables).then_some(change.rule.table);
+            for (number, table) in &mut self.flows {
+                if only.is_none_or(|only| only == *number) {
+                    table.iter_mut().for_each(&mut write);
+                }
+            }
+        }
+        found
     }
 
     fn change_groups(&mut self, change: GroupMod) {
@@ -229,33 +313,24 @@ impl Tables {
             }
             GroupMod::Delete(id) => {
                 self.groups.remove(&id);
-                self.take_out(None, |rule| rule.uses_group(id));
+                self.take_out(None, Removal::GroupDelete, |rule| rule.uses_group(id));
             }
             GroupMod::DeleteAll => {
                 self.groups.clear();
-                self.take_out(None, |rule| {
+                self.take_out(None, Removal::GroupDelete, |rule| {
                     let mut found = false;
                     rule.each_action(&mut |action| found |= matches!(action, Action::Group(_)));
                     found
                 });
             }
-            GroupMod::InsertBuckets {
-                id,
-                before,
-                buckets,
-            } => {
-                if let Some(group) = self.groups.get_mut(&id) {
-                    let place = before
-                        .and_then(|id| group.buckets.iter().position(|bucket| bucket.id == id))
-                        .unwrap_or(group.buckets.len());
-                    group.buckets.splice(place..place, buckets);
-                }
+            // The datapath has made it, so there is the group and the bucket that it names.
+            GroupMod::InsertBuckets { id, place, buckets } => {
+                let group = self.groups.get_mut(&id);
+                let _ = group.map(|group| group.insert(place, buckets));
             }
             GroupMod::RemoveBucket { id, bucket } => {
-                if let Some(group) = self.groups.get_mut(&id) {
-                    let goes = |other: u32| bucket == BUCKET_ALL || bucket == other;
-                    group.buckets.retain(|bucket| !goes(bucket.id));
-                }
+                let group = self.groups.get_mut(&id);
+                let _ = group.map(|group| group.remove(bucket));
             }
         }
     }
@@ -265,14 +340,31 @@ impl Tables {
             MeterMod::Add(meter) | MeterMod::Modify(meter) => self.set_meter(meter.clone()),
             MeterMod::Delete(id) => {
                 self.meters.remove(id);
-                self.take_out(None, |rule| rule.instructions.meter == Some(*id));
+                self.take_out(None, Removal::MeterDelete, |rule| {
+                    passes_meter(rule, |meter| meter == *id)
+                });
             }
             MeterMod::DeleteAll => {
                 self.meters.clear();
-                self.take_out(None, |rule| rule.instructions.meter.is_some());
+                self.take_out(None, Removal::MeterDelete, |rule| {
+                    passes_meter(rule, |_| true)
+                });
             }
         }
     }
+}
+
+/// Whether a flow names a meter for which this holds.
+fn passes_meter(rule: &FlowRule, is: impl Fn(u32) -> bool) -> bool {
+    let mut found = rule.instructions.meter.is_some_and(&is);
+    rule.each_action(&mut |action| {
+        found |= match action {
+            Action::Meter(id) => is(*id),
+            Action::Controller(to) => to.meter.is_some_and(&is),
+            _ => false,
+        };
+    });
+    found
 }
 
 /// Table and cookie of flows that a flow has learned and that are to go with it.
@@ -327,7 +419,7 @@ mod tests {
             rule(0, 6, 1, 3),
             rule(1, 5, 1, 4),
         ] {
-            tables.apply(flow(FlowCommand::Add, rule));
+            tables.apply(flow(FlowCommand::Add, rule), None);
         }
         let kept = FlowRule {
             flags: FlowFlags::SEND_FLOW_REM,
@@ -344,16 +436,16 @@ mod tests {
             matches: Match::any(),
             ..rule(0, 0, 0, to)
         };
-        tables.apply(flow(FlowCommand::Modify, any(8)));
+        tables.apply(flow(FlowCommand::Modify, any(8)), None);
         assert_eq!(all(&tables), [rule(0, 5, 1, 8), rule(0, 6, 2, 8)]);
-        tables.apply(flow(FlowCommand::ModifyStrict, rule(0, 5, 2, 3)));
+        tables.apply(flow(FlowCommand::ModifyStrict, rule(0, 5, 2, 3)), None);
         assert_eq!(tables.len(), 2);
         let upsert = FlowMod {
             upsert: true,
             new_cookie: true,
             ..FlowMod::new(FlowCommand::ModifyStrict, rule(0, 5, 2, 3))
         };
-        tables.apply(upsert.clone().into());
+        tables.apply(upsert.clone().into(), None);
         assert_eq!(tables.len(), 3);
         let again = FlowMod {
             rule: FlowRule {
@@ -362,7 +454,7 @@ mod tests {
             },
             ..upsert
         };
-        tables.apply(again.clone().into());
+        tables.apply(again.clone().into(), None);
         assert_eq!(tables.find(&rule(0, 5, 2, 0)), Some(&again.rule));
     }
 
@@ -371,7 +463,7 @@ mod tests {
         let rules = [rule(0, 5, 1, 2), rule(0, 6, 2, 3), rule(1, 5, 1, 2)];
         let left = |change: FlowMod| {
             let mut tables = Tables::with_flows(rules.clone());
-            tables.apply(change.into());
+            tables.apply(change.into(), None);
             all(&tables)
         };
         let any = FlowRule {
@@ -425,9 +517,9 @@ mod tests {
         };
         let other = rule(3, 1, 8, 1);
         let mut tables = Tables::with_flows([learner(1), learner(2), learned, other.clone()]);
-        tables.apply(flow(FlowCommand::DeleteStrict, learner(1)));
+        tables.apply(flow(FlowCommand::DeleteStrict, learner(1)), None);
         assert_eq!(tables.len(), 3);
-        tables.remove(&learner(2));
+        tables.lose(&learner(2), Removal::Idle);
         assert_eq!(all(&tables), [other]);
     }
 
@@ -445,9 +537,9 @@ mod tests {
             ..rule(0, 2, 1, 0)
         };
         let mut tables = Tables::with_flows([by_group, metered.clone(), rule(0, 3, 1, 1)]);
-        tables.apply(Change::Group(Box::new(GroupMod::Delete(3))));
+        tables.apply(Change::Group(Box::new(GroupMod::Delete(3))), None);
         assert_eq!(all(&tables), [metered, rule(0, 3, 1, 1)]);
-        tables.apply(Change::Meter(Box::new(MeterMod::DeleteAll)));
+        tables.apply(Change::Meter(Box::new(MeterMod::DeleteAll)), None);
         assert_eq!(all(&tables), [rule(0, 3, 1, 1)]);
     }
 }

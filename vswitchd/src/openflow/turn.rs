@@ -17,6 +17,7 @@ use vswitch_openflow::{ErrorCode, Message, Version};
 
 use super::dump::Dump;
 use super::link::{Answer, Head, Item, LinkId, OWN_XID, Part, TargetState, Word};
+use super::monitor::Author;
 use super::refuse;
 use super::session::{Kind, Session};
 use crate::control::{ChangeError, Control};
@@ -27,6 +28,7 @@ const ANSWER_SIZE: usize = 256 << 10;
 /// The answer in the making.
 #[derive(Debug, Default)]
 pub(super) struct Out {
+    parts: Vec<Part>,
     bytes: Vec<u8>,
     dump: Option<Box<Dump>>,
 }
@@ -56,13 +58,32 @@ impl Out {
         self.dump = Some(Box::new(dump));
     }
 
-    fn is_full(&self) -> bool {
-        self.dump.is_some() || self.bytes.len() > ANSWER_SIZE
+    /// What the peer was told of flows so far comes here.
+    pub(super) fn news(&mut self, session: &Session) {
+        self.end_bytes();
+        self.parts.push(Part::News(session.pusher.told()));
     }
 
-    fn parts(self) -> Vec<Part> {
-        let bytes = (!self.bytes.is_empty()).then_some(Part::Bytes(self.bytes));
-        bytes.into_iter().chain(self.dump.map(Part::Dump)).collect()
+    fn end_bytes(&mut self) {
+        if !self.bytes.is_empty() {
+            self.parts
+                .push(Part::Bytes(std::mem::take(&mut self.bytes)));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let size = |part: &Part| match part {
+            Part::Bytes(bytes) => bytes.len(),
+            Part::Dump(_) | Part::News(_) => 0,
+        };
+        let ended: usize = self.parts.iter().map(size).sum();
+        self.dump.is_some() || ended + self.bytes.len() > ANSWER_SIZE
+    }
+
+    fn parts(mut self) -> Vec<Part> {
+        self.end_bytes();
+        self.parts.extend(self.dump.map(Part::Dump));
+        self.parts
     }
 }
 
@@ -94,6 +115,7 @@ impl Control {
                 // A link whose door was closed meanwhile has nobody waiting for the answer.
                 let _ = answer.send(self.turn(link, items).await);
             }
+            Word::Drained { link } => self.end_pause(link),
             Word::Closed { link } => {
                 self.agent.sessions.remove(&link);
             }
@@ -113,7 +135,7 @@ impl Control {
         while !out.is_full() {
             let changes = take_changes(&session, &mut items);
             if !changes.is_empty() {
-                self.make_all(&session, changes, &mut out).await;
+                self.make_all(&mut session, changes, &mut out).await;
                 continue;
             }
             let Some(item) = items.pop_front() else {
@@ -139,7 +161,7 @@ impl Control {
     }
 
     /// Makes changes one by one as far as the peer can see.
-    async fn make_all(&mut self, session: &Session, changes: Vec<Asked>, out: &mut Out) {
+    async fn make_all(&mut self, session: &mut Session, changes: Vec<Asked>, out: &mut Out) {
         let mut run = Vec::new();
         for (head, change) in changes {
             match change {
@@ -153,7 +175,7 @@ impl Control {
         self.make_run(session, run, out).await;
     }
 
-    async fn make_run(&mut self, session: &Session, run: Vec<(Head, Change)>, out: &mut Out) {
+    async fn make_run(&mut self, session: &mut Session, run: Vec<(Head, Change)>, out: &mut Out) {
         let (mut heads, mut rest): (VecDeque<Head>, VecDeque<Change>) = run.into_iter().unzip();
         // Many refusals in a row would each cost the whole rest.
         let mut at_once = rest.len();
@@ -163,7 +185,9 @@ impl Control {
             let forward = self.to_forward(session, &now);
             match self.change(session.bridge, now).await {
                 Ok(()) => {
-                    heads.drain(..len.min(heads.len()));
+                    let made = heads.drain(..len.min(heads.len()));
+                    let xids = made.map(|head| head.xid()).collect();
+                    self.tell_made(session, xids, out);
                     self.forward(session, &forward);
                     at_once = at_once.saturating_mul(2);
                 }
@@ -174,14 +198,8 @@ impl Control {
                     changes.append(&mut rest);
                     rest = changes;
                     let made: Vec<Head> = heads.drain(..before.len().min(heads.len())).collect();
-                    if !before.is_empty()
-                        && let Err(error) = self.change(session.bridge, before).await
-                    {
-                        // They were possible a moment ago.
-                        tracing::warn!(%error, "changes were refused the second time");
-                        for head in made {
-                            out.refuse(session.version, &head, ErrorCode::FmfcUnknown);
-                        }
+                    if !before.is_empty() {
+                        self.make_again(session, before, made, out).await;
                     }
                     if let Some(head) = heads.pop_front() {
                         out.refuse(session.version, &head, refuse::code(why));
@@ -196,6 +214,36 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Makes changes that would have been made but for one behind them.
+    async fn make_again(
+        &mut self,
+        session: &mut Session,
+        changes: Vec<Change>,
+        heads: Vec<Head>,
+        out: &mut Out,
+    ) {
+        match self.change(session.bridge, changes).await {
+            Ok(()) => {
+                let xids = heads.iter().map(Head::xid).collect();
+                self.tell_made(session, xids, out);
+            }
+            Err(error) => {
+                // They were possible a moment ago.
+                tracing::warn!(%error, "changes were refused the second time");
+                for head in heads {
+                    out.refuse(session.version, &head, ErrorCode::FmfcUnknown);
+                }
+            }
+        }
+    }
+
+    /// Tells monitors of changes that were made for requests of these xids.
+    fn tell_made(&mut self, session: &mut Session, xids: Vec<u32>, out: &mut Out) {
+        let bridge = session.bridge;
+        let author = Author { session, xids, out };
+        self.tell_monitors(bridge, Some(author), false);
     }
 
     /// The changes to groups and meters, if another controller wants to hear of them.

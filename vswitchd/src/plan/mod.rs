@@ -1,6 +1,6 @@
 //! From what should be to what the datapath is told: pure, and the whole of it each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Desired, FlowLimit, MirrorSpec, PortId, PortKind, PortSpec, VlanMode,
@@ -28,13 +28,20 @@ pub struct Seen {
 }
 
 /// The whole wanted state. `seen` tells of the ports that have a device which is there, `misses` are
-/// the numbers of the bridges that send to controllers what nothing matches.
-pub fn desired(switch: &Switch, seen: &BTreeMap<u32, Seen>, misses: &[u32]) -> Desired {
+/// the numbers of the bridges that send to controllers what nothing matches, `evicting` the tables of
+/// each bridge that evict flows when they are full.
+pub fn desired(
+    switch: &Switch,
+    seen: &BTreeMap<u32, Seen>,
+    misses: &[u32],
+    evicting: &BTreeMap<u32, BTreeSet<u8>>,
+) -> Desired {
+    let evicts = |id: u32| evicting.get(&id).is_some_and(|tables| tables.contains(&0));
     Desired {
         bridges: switch
             .bridges
             .values()
-            .map(|one| bridge(one, misses.contains(&one.id)))
+            .map(|one| bridge(one, misses.contains(&one.id), evicts(one.id)))
             .collect(),
         ports: switch
             .ports()
@@ -43,7 +50,7 @@ pub fn desired(switch: &Switch, seen: &BTreeMap<u32, Seen>, misses: &[u32]) -> D
     }
 }
 
-fn bridge(bridge: &Bridge, miss_to_controller: bool) -> BridgeSpec {
+fn bridge(bridge: &Bridge, miss_to_controller: bool, evict: bool) -> BridgeSpec {
     let id = |name: &String| bridge.ports.get(name).map(|port| PortId(port.id));
     let ids = |names: &[String]| names.iter().filter_map(id).collect();
     BridgeSpec {
@@ -57,7 +64,7 @@ fn bridge(bridge: &Bridge, miss_to_controller: bool) -> BridgeSpec {
             .map(|len| FlowLimit {
                 table: 0,
                 len,
-                evict: false,
+                evict,
             })
             .into_iter()
             .collect(),
@@ -198,7 +205,7 @@ mod tests {
                 up: true,
             },
         )]);
-        let desired = desired(&switch, &seen, &[]);
+        let desired = desired(&switch, &seen, &[], &BTreeMap::new());
         let port = |name: &str| desired.ports.iter().find(|p| p.name == name).unwrap();
         assert_eq!(desired.bridges.len(), 2);
         assert_eq!((port("a").mtu, port("a").up), (9000, true));

@@ -155,7 +155,9 @@ fn answer(held: &mut Held, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<O
                 return (reply, Vec::new());
             }
             let tables = held.tables.entry(bridge.0).or_default();
-            changes.into_iter().for_each(|change| tables.apply(change));
+            for change in changes {
+                tables.apply(change, None);
+            }
             Reply::Done
         }
         Request::PacketOut {

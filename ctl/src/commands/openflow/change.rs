@@ -1,6 +1,8 @@
 //! Changes of several kinds at once, and packets sent by hand.
 
-use vswitch_flow::text::{GroupCommand, Names, parse_actions, parse_flow_mod, parse_group_mod};
+use vswitch_flow::text::{
+    GroupCommand, Names, parse_actions, parse_flow_mod, parse_group_mod, parse_match,
+};
 use vswitch_flow::{FlowCommand, OfPort};
 use vswitch_openflow::Version;
 use vswitch_openflow::bundle::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
@@ -120,6 +122,7 @@ fn packet_out(text: &str, names: &Names) -> Result<Message, Trouble> {
         .ok_or_else(|| Trouble::Argument("a packet-out needs actions=, at its end".to_owned()))?;
     let mut in_port = OfPort::CONTROLLER;
     let mut packet = None;
+    let mut metadata = Vec::new();
     for piece in before
         .split([',', ' ', '\t'])
         .filter(|piece| !piece.is_empty())
@@ -127,19 +130,23 @@ fn packet_out(text: &str, names: &Names) -> Result<Message, Trouble> {
         match piece.split_once('=') {
             Some(("in_port", port)) => in_port = port_number(port, names)?,
             Some(("packet", hex)) => packet = Some(bytes(hex)?),
-            _ => {
+            Some(_) => metadata.push(piece),
+            None => {
                 return Err(Trouble::Argument(format!(
-                    "'{piece}' is not part of a packet-out: in_port=, packet= and actions= are"
+                    "'{piece}' is not part of a packet-out: in_port=, packet=, actions= and, in \
+                     OpenFlow 1.5, metadata= and registers are"
                 )));
             }
         }
     }
+    let metadata = parse_match(&metadata.join(","), &|name| names.port(name))?;
     let packet = packet.ok_or_else(|| {
         Trouble::Argument("a packet-out needs packet=, the frame in hexadecimal".to_owned())
     })?;
     Ok(Message::PacketOut(Box::new(PacketOut {
         buffer: None,
         in_port,
+        metadata,
         actions: parse_actions(actions, &|name| names.port(name))?,
         packet,
     })))
@@ -186,7 +193,7 @@ mod tests {
         assert!(refused("in_port=1 packet=00").contains("actions="));
         assert!(refused("in_port=1 actions=drop").contains("packet="));
         assert!(refused("in_port=1 packet=0 actions=drop").contains("even number"));
-        assert!(refused("colour=1 packet=00 actions=drop").contains("colour=1"));
+        assert!(refused("colour=1 packet=00 actions=drop").contains("colour"));
         assert!(refused("in_port=x packet=00 actions=drop").contains("no port x"));
         let Ok(Message::PacketOut(out)) = packet_out(
             "in_port=local packet=0a0B actions=output:2",

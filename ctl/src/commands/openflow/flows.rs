@@ -332,7 +332,7 @@ fn request(typed: &Typed<'_>, connection: &mut Connection) -> Result<FlowRequest
 const fn layout(version: Version) -> Layout {
     match version {
         Version::V10 => Layout::Nicira,
-        Version::V13 | Version::V14 => Layout::Standard,
+        Version::V13 | Version::V14 | Version::V15 => Layout::Standard,
     }
 }
 

@@ -8,6 +8,7 @@ pub(super) mod flows;
 pub(super) mod groups;
 pub(super) mod meters;
 pub(super) mod ports;
+pub(super) mod tables;
 pub(super) mod watch;
 
 use serde_json::{Value, json};

@@ -28,7 +28,12 @@ pub(crate) fn show(typed: &Typed<'_>, session: &Session) -> Result<Answer, Failu
     };
     let mut ports = found.ports.clone();
     if connection.version() > Version::V10 {
-        let answer = gather(&mut connection, Request::PortDesc, None, |_| Value::Null)?;
+        let answer = gather(
+            &mut connection,
+            Request::PortDesc(OfPort::ANY),
+            None,
+            |_| Value::Null,
+        )?;
         shown += &answer.text;
         ports = session::ports(&mut connection)?;
     }
@@ -136,10 +141,15 @@ pub(crate) const PORTS_DESC: Command = Command {
     long: "Number, name, address, configuration, state and speed.",
     examples: &[example("vsctl dump-ports-desc br0", "All ports")],
     run: Run::OpenFlow(|typed, session| {
-        ask(typed, session, Request::PortDesc, |reply| match reply {
-            Reply::PortDesc(ports) => ports.iter().map(port_row).collect(),
-            _ => Value::Null,
-        })
+        ask(
+            typed,
+            session,
+            Request::PortDesc(OfPort::ANY),
+            |reply| match reply {
+                Reply::PortDesc(ports) => ports.iter().map(port_row).collect(),
+                _ => Value::Null,
+            },
+        )
     }),
 };
 

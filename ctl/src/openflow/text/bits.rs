@@ -47,6 +47,12 @@ pub(super) fn capabilities(found: Capabilities, version: Version) -> String {
     spell(found.0, &names)
 }
 
+/// How flows to evict are chosen.
+pub(super) fn eviction(flags: u32) -> String {
+    let names = [(1, "OTHER"), (1 << 1, "IMPORTANCE"), (1 << 2, "LIFETIME")];
+    spell(flags, &names).replace(' ', "|")
+}
+
 /// The actions of OpenFlow 1.0 by the bits of the features.
 pub(super) fn actions_10(bits: u32) -> String {
     const NAMES: [(u32, &str); 12] = [

@@ -11,7 +11,7 @@ use vswitch_openflow::flow_stats::FlowStats;
 use super::{Style, port};
 
 /// Priority of flows that say none.
-const DEFAULT_PRIORITY: u16 = 32768;
+pub(super) const UNSAID_PRIORITY: u16 = 32768;
 
 /// A time span as dumps spell it.
 pub(super) fn duration(span: Duration) -> String {
@@ -48,13 +48,13 @@ pub(super) fn matches(found: &Match, priority: u16, style: Style<'_>) -> String 
         None => found.to_string(),
     };
     match (priority, shown.is_empty()) {
-        (DEFAULT_PRIORITY, _) => shown,
+        (UNSAID_PRIORITY, _) => shown,
         (priority, true) => format!("priority={priority}"),
         (priority, false) => format!("priority={priority},{shown}"),
     }
 }
 
-fn instructions(found: &Instructions, style: Style<'_>) -> String {
+pub(super) fn instructions(found: &Instructions, style: Style<'_>) -> String {
     match style.names {
         Some(names) => Named(found, names).to_string(),
         None => found.to_string(),
@@ -132,5 +132,5 @@ pub(super) fn select(select: &FlowSelect, style: Style<'_>) -> String {
     if select.cookie_mask != 0 {
         text += &format!("cookie={:#x}/{:#x} ", select.cookie, select.cookie_mask);
     }
-    text + &matches(&select.matches, DEFAULT_PRIORITY, style)
+    text + &matches(&select.matches, UNSAID_PRIORITY, style)
 }

@@ -7,11 +7,13 @@ mod bits;
 mod flow;
 mod group;
 mod meter;
+mod monitor;
 mod news;
 mod packet;
 mod port;
 mod table;
 
+use vswitch_flow::OfPort;
 use vswitch_flow::text::Names;
 use vswitch_openflow::Version;
 use vswitch_openflow::config::{ConfigFlags, SwitchConfig};
@@ -110,7 +112,7 @@ fn request_name(request: &Request, version: Version) -> &'static str {
         Request::MeterConfig(_) => "OFPST_METER_CONFIG",
         Request::MeterFeatures => "OFPST_METER_FEATURES",
         Request::TableFeatures(_) => "OFPST_TABLE_FEATURES",
-        Request::PortDesc => "OFPST_PORT_DESC",
+        Request::PortDesc(_) => "OFPST_PORT_DESC",
         Request::TableDesc => "OFPST_TABLE_DESC",
         Request::QueueDesc(_) => "OFPST_QUEUE_DESC",
         Request::FlowMonitor(_) => monitor_name(version),
@@ -121,14 +123,15 @@ const fn monitor_name(version: Version) -> &'static str {
     match version {
         Version::V10 => "NXST_FLOW_MONITOR",
         Version::V13 => "ONFST_FLOW_MONITOR",
-        Version::V14 => "OFPST_FLOW_MONITOR",
+        Version::V14 | Version::V15 => "OFPST_FLOW_MONITOR",
     }
 }
 
 fn name(message: &Message, version: Version) -> String {
     let onf = |name: &str| match version {
-        Version::V14 => format!("OFPT_{name}"),
-        _ => format!("ONFT_{name}"),
+        Version::V10 => format!("NXT_{name}"),
+        Version::V13 => format!("ONFT_{name}"),
+        Version::V14 | Version::V15 => format!("OFPT_{name}"),
     };
     let name = match message {
         Message::Hello(_) => "OFPT_HELLO",
@@ -232,9 +235,9 @@ fn body(message: &Message, version: Version, style: Style<'_>, to: &mut String) 
             to.push(' ');
             *to += &flow_mod(change, style);
         }
-        Message::GroupMod(change) => group::change(change, style, to),
+        Message::GroupMod(change) => group::change(change, version, style, to),
         Message::PortMod(change) => port::change(change, to),
-        Message::TableMod(table) => table::change(table, to),
+        Message::TableMod(table) => table::change(table, version, to),
         Message::MeterMod(change) => meter::change(change, to),
         Message::MultipartRequest(request, _) => requested(request, style, to),
         Message::MultipartReply(reply, _) => self::reply(reply, version, style, to),
@@ -292,7 +295,7 @@ fn requested(request: &Request, style: Style<'_>, to: &mut String) {
         Request::Flow(flow) | Request::Aggregate(flow) => {
             *to += &format!(" {}\n", flow::select(&flow.select, style));
         }
-        Request::Port(queried) => {
+        Request::Port(queried) | Request::PortDesc(queried) if *queried != OfPort::ANY => {
             *to += &format!(" port_no={}\n", port::number(*queried, style.names));
         }
         Request::Queue(queue) | Request::QueueDesc(queue) => {
@@ -304,6 +307,7 @@ fn requested(request: &Request, style: Style<'_>, to: &mut String) {
         }
         Request::Group(id) | Request::GroupDesc(id) => *to += &format!(" group_id={id}\n"),
         Request::Meter(id) | Request::MeterConfig(id) => *to += &format!(" meter={id}\n"),
+        Request::FlowMonitor(monitors) => monitor::requests(monitors, style, to),
         _ => to.push('\n'),
     }
 }
@@ -328,7 +332,7 @@ pub fn reply(reply: &Reply, version: Version, style: Style<'_>, to: &mut String)
         Reply::Port(ports) => port::stats(ports, style, to),
         Reply::Queue(queues) => port::queue_stats(queues, style, to),
         Reply::Group(groups) => group::stats(groups, to),
-        Reply::GroupDesc(groups) => group::descs(groups, style, to),
+        Reply::GroupDesc(groups) => group::descs(groups, version, style, to),
         Reply::GroupFeatures(features) => group::features(features, to),
         Reply::Meter(meters) => meter::stats(meters, to),
         Reply::MeterConfig(meters) => meter::configs(meters, to),
@@ -341,7 +345,8 @@ pub fn reply(reply: &Reply, version: Version, style: Style<'_>, to: &mut String)
             }
         }
         Reply::TableDesc(tables) => table::descs(tables, to),
-        Reply::QueueDesc(_) | Reply::FlowMonitor(_) => to.push('\n'),
+        Reply::FlowMonitor(updates) => monitor::updates(updates, style, to),
+        Reply::QueueDesc(_) => to.push('\n'),
     }
 }
 

@@ -13,12 +13,9 @@ use vswitch_openflow::packet_out::PacketOut;
 use vswitch_openflow::port::{PortReason, PortStatus};
 use vswitch_openflow::role::{Role, RoleReason, RoleRequest, RoleStatus};
 
-use super::flow::{duration, matches};
+use super::flow::{UNSAID_PRIORITY, duration, matches};
 use super::packet::packet;
 use super::{Style, bits, port};
-
-/// Priority that is not printed.
-const UNSAID: u16 = 32768;
 
 /// The name of a packet-in by its form.
 pub(super) fn packet_in_name(packet: &PacketIn) -> &'static str {
@@ -62,7 +59,7 @@ pub(super) fn packet_in(message: &PacketIn, style: Style<'_>, to: &mut String) {
     *to += &format!(
         " total_len={} {} (via {reason}) data_len={}",
         message.total_len,
-        matches(&message.metadata, UNSAID, style),
+        matches(&message.metadata, UNSAID_PRIORITY, style),
         message.packet.len()
     );
     match message.buffer {
@@ -84,16 +81,21 @@ pub(super) fn packet_in(message: &PacketIn, style: Style<'_>, to: &mut String) {
     *to += &format!("{}\n", packet(&message.packet));
 }
 
-/// A flow that is gone.
-pub(super) fn flow_removed(removed: &FlowRemoved, style: Style<'_>, to: &mut String) {
-    let reason = match removed.reason {
+/// Why a flow is gone.
+pub(super) fn removed_name(reason: RemovedReason) -> &'static str {
+    match reason {
         RemovedReason::IdleTimeout => "idle",
         RemovedReason::HardTimeout => "hard",
         RemovedReason::Delete => "delete",
         RemovedReason::GroupDelete => "group_delete",
         RemovedReason::MeterDelete => "meter_delete",
         RemovedReason::Eviction => "eviction",
-    };
+    }
+}
+
+/// A flow that is gone.
+pub(super) fn flow_removed(removed: &FlowRemoved, style: Style<'_>, to: &mut String) {
+    let reason = removed_name(removed.reason);
     *to += &format!(
         " {} reason={reason}",
         matches(&removed.matches, removed.priority, style)
@@ -131,8 +133,12 @@ pub(super) fn packet_out(out: &PacketOut, style: Style<'_>, to: &mut String) {
         Some(names) => vswitch_flow::text::Named(out.actions.as_slice(), names).to_string(),
         None => vswitch_flow::text::Actions(&out.actions).to_string(),
     };
+    let brought = match out.metadata.is_any() {
+        true => String::new(),
+        false => format!("{},", matches(&out.metadata, UNSAID_PRIORITY, style)),
+    };
     *to += &format!(
-        " in_port={} actions={actions}",
+        " {brought}in_port={} actions={actions}",
         port::number(out.in_port, style.names)
     );
     match out.buffer {

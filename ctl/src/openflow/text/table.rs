@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use vswitch_flow::Field;
 use vswitch_openflow::Version;
 use vswitch_openflow::table::{
-    FieldId, Flows, TableDesc, TableFeatures, TableProperty, TableReason, TableStats, TableStatus,
-    TypeId,
+    FieldId, Flows, TABLE_ALL, TableConfig, TableDesc, TableFeatures, TableProperty, TableReason,
+    TableStats, TableStatus, TypeId,
 };
 
 use super::bits;
@@ -170,30 +170,55 @@ fn fields(list: &[FieldId]) -> String {
     words.join(" ")
 }
 
+/// What a table's configuration says, on lines of its own.
 fn configuration(table: &TableDesc) -> String {
-    let mut text = String::new();
-    if let Some(eviction) = table.eviction {
-        text += &format!(" eviction={eviction:#x}");
-    }
-    if let Some(vacancy) = table.vacancy {
+    let on = |bit| if table.config.has(bit) { "on" } else { "off" };
+    let flags = match table.eviction {
+        Some(flags) => bits::eviction(flags),
+        None => "(default)".to_owned(),
+    };
+    let mut text = format!(
+        "\n  table {}:\n   eviction={} eviction_flags={flags}\n   vacancy={}",
+        table.table,
+        on(TableConfig::EVICTION),
+        on(TableConfig::VACANCY_EVENTS)
+    );
+    if table.config.has(TableConfig::VACANCY_EVENTS) {
+        let vacancy = table.vacancy.unwrap_or_default();
         text += &format!(
-            " vacancy={}%..{}% now {}%",
+            " vacancy_down={}% vacancy_up={}% vacancy={}%",
             vacancy.down, vacancy.up, vacancy.now
         );
     }
-    format!("table {}: config={:#x}{text}", table.table, table.config.0)
+    text.push('\n');
+    text
 }
 
 /// A change to a table.
-pub(super) fn change(table: &TableDesc, to: &mut String) {
-    *to += &format!(" {}\n", configuration(table));
+pub(super) fn change(table: &TableDesc, version: Version, to: &mut String) {
+    *to += &match table.table {
+        TABLE_ALL => " table_id: ALL_TABLES".to_owned(),
+        number => format!(" table_id={number}"),
+    };
+    if version >= Version::V14 {
+        let on = |bit| if table.config.has(bit) { "on" } else { "off" };
+        *to += &format!(", eviction={}", on(TableConfig::EVICTION));
+        if let Some(flags) = table.eviction {
+            *to += &format!("eviction_flags={}", bits::eviction(flags));
+        }
+        *to += &format!(", vacancy={}", on(TableConfig::VACANCY_EVENTS));
+        if table.config.has(TableConfig::VACANCY_EVENTS) {
+            let vacancy = table.vacancy.unwrap_or_default();
+            *to += &format!(" vacancy:{},{}", vacancy.down, vacancy.up);
+        }
+    }
+    to.push('\n');
 }
 
 /// Configurations of tables.
 pub(super) fn descs(tables: &[TableDesc], to: &mut String) {
-    to.push('\n');
     for table in tables {
-        *to += &format!("  {}\n", configuration(table));
+        *to += &configuration(table);
     }
 }
 
@@ -203,7 +228,10 @@ pub(super) fn status(status: &TableStatus, to: &mut String) {
         TableReason::VacancyDown => "VACANCY_DOWN",
         TableReason::VacancyUp => "VACANCY_UP",
     };
-    *to += &format!(" reason={reason}\n{}\n", configuration(&status.desc));
+    *to += &format!(
+        " reason={reason}\ntable_desc:-{}",
+        configuration(&status.desc)
+    );
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use vswitch_dpapi::{BridgeSpec, Desired, FlowLimit};
 use vswitch_flow::action::{Learn, LearnSource, LearnSpec};
-use vswitch_flow::group::SelectionMethod;
+use vswitch_flow::group::{BUCKET_ALL, BUCKET_LAST, BucketPlace, SelectionMethod};
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::{Action, Field, Match, Subfield};
 
@@ -284,26 +284,28 @@ fn groups_are_checked_chained_and_taken_apart() {
             .map(|b| b.id)
             .collect()
     };
-    let insert = |before, new: &[u32]| {
+    let insert = |place, new: &[u32]| {
         let buckets = new.iter().map(|id| bucket(*id, Vec::new())).collect();
         on_group(GroupMod::InsertBuckets {
             id: 1,
-            before,
+            place,
             buckets,
         })
     };
     let remove = |bucket| on_group(GroupMod::RemoveBucket { id: 1, bucket });
-    let more = done(&one, vec![insert(None, &[5]), insert(Some(5), &[8, 9])]);
+    let (last, after) = (BucketPlace::Last, BucketPlace::After);
+    let more = done(&one, vec![insert(last, &[5]), insert(after(0), &[8, 9])]);
     assert_eq!(ids(&more), [0, 8, 9, 5]);
     assert_eq!(
-        refused(&more, insert(Some(7), &[1])),
+        refused(&more, insert(after(7), &[1])),
         ChangeRefusal::NoBucket(7)
     );
     assert_eq!(
-        refused(&more, insert(None, &[8])),
+        refused(&more, insert(last, &[8])),
         ChangeRefusal::BucketExists(8)
     );
     assert_eq!(ids(&done(&more, vec![remove(8)])), [0, 9, 5]);
+    assert_eq!(ids(&done(&more, vec![remove(BUCKET_LAST)])), [0, 8, 9]);
     assert!(ids(&done(&more, vec![remove(BUCKET_ALL)])).is_empty());
     assert_eq!(refused(&more, remove(8 + 8)), ChangeRefusal::NoBucket(16));
 }

@@ -1,6 +1,6 @@
 //! Actions, one after the other, against what is known of the packet.
 
-use super::{Fault, needs};
+use super::{Fault, check_meter_number, needs};
 use crate::action::{
     Action, Bundle, Ct, CtHelper, CtZone, Learn, LearnSource, LearnSpec, Multipath, Nat, NatPorts,
     OfPort, Subfield,
@@ -237,6 +237,7 @@ impl Checker {
             Action::DeleteField(_) => Err(Fault::Argument(
                 "delete_field is for tunnel options (tun_metadata), which this switch has not",
             )),
+            Action::Meter(id) => check_meter_number(*id),
             Action::Controller(_)
             | Action::SetQueue(_)
             | Action::PopQueue
@@ -636,6 +637,7 @@ fn not_in_set(action: &Action) -> Option<&'static str> {
         Action::CheckPktLarger { .. } => "check_pkt_larger",
         Action::FinTimeout { .. } => "fin_timeout",
         Action::CtClear => "ct_clear",
+        Action::Meter(_) => "meter",
         Action::Sample(_) => "sample",
         Action::DeleteField(_) => "delete_field",
         _ => return None,

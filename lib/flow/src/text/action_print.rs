@@ -221,6 +221,7 @@ fn print_action(action: &Action, names: Option<&Names>, f: &mut fmt::Formatter<'
         }
         Action::Ct(ct) => print_ct(ct, names, f),
         Action::CtClear => f.write_str("ct_clear"),
+        Action::Meter(id) => write!(f, "meter:{id}"),
         Action::Sample(sample) => print_sample(sample, names, f),
         Action::DeleteField(field) => write!(f, "delete_field:{}", name_in_action(*field)),
     }

@@ -100,7 +100,8 @@ impl<'a> Reader<'a> {
             let mut lower = Lower::new();
             let name = lower.of(part.name.text);
             let step = match name {
-                "meter" => {
+                // What comes first is the same as an instruction.
+                "meter" if !matches!(before, Some(Step::Apply)) => {
                     let meter = part.u32()?;
                     check_meter_number(meter).map_err(|fault| part.value.fault(fault))?;
                     all.meter = Some(meter);
@@ -282,7 +283,8 @@ impl<'a> Reader<'a> {
                 let name = part.need("a field")?;
                 Action::DeleteField(super::rewrite::field_of(name)?)
             }
-            "meter" | "write_actions" | "clear_actions" | "write_metadata" | "goto_table"
+            "meter" => Action::Meter(part.u32()?),
+            "write_actions" | "clear_actions" | "write_metadata" | "goto_table"
             | "apply_actions" => return part.name.fail(Problem::Instruction),
             _ => {
                 if self.rewrite(part, name, actions)? {

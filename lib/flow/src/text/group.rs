@@ -16,8 +16,8 @@ use crate::action::OfPort;
 use crate::check::check_group_mod;
 use crate::field::Field;
 use crate::group::{
-    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, Bucket, GROUP_MAX, Group, GroupKind,
-    GroupMod, SelectionMethod,
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, Bucket, BucketPlace, GROUP_MAX, Group,
+    GroupKind, GroupMod, SelectionMethod,
 };
 use crate::rule::GROUP_ANY;
 
@@ -152,10 +152,10 @@ fn read<'a>(
         GroupCommand::Delete => GroupMod::Delete(id),
         GroupCommand::InsertBuckets => GroupMod::InsertBuckets {
             id,
-            before: match said.place {
-                Some(Place::First) => Some(BUCKET_FIRST),
-                Some(Place::Last) => None,
-                Some(Place::Number(bucket)) => Some(bucket),
+            place: match said.place {
+                Some(Place::First) => BucketPlace::First,
+                Some(Place::Last) => BucketPlace::Last,
+                Some(Place::Number(bucket)) => BucketPlace::After(bucket),
                 Some(Place::All) | None => {
                     let text = "command_bucket_id=first, last or a number";
                     return token.fail(Problem::Missing(text));
@@ -384,19 +384,47 @@ fn watch_port(part: &Part<'_>, names: &Names) -> Result<OfPort, ParseError> {
 }
 
 impl fmt::Display for Group {
-    /// As `dump-groups` shows it.
+    /// As `dump-groups` shows it, with the numbers of buckets where they say more than the order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        print_group(self, None, f)
+        print_group(self, None, is_numbered(self), f)
     }
 }
 
 impl fmt::Display for Named<'_, Group> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        print_group(self.0, Some(self.1), f)
+        print_group(self.0, Some(self.1), is_numbered(self.0), f)
     }
 }
 
-fn print_group(group: &Group, names: Option<&Names>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A line of `dump-groups`, letter by letter as `ovs-ofctl` writes it after its leading blank.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupLine<'a> {
+    /// The group.
+    pub group: &'a Group,
+    /// Whether the peer's buckets have numbers of their own (OpenFlow 1.5, and Nicira's of 1.0).
+    pub numbered: bool,
+    /// Names, for `--names`.
+    pub names: Option<&'a Names>,
+}
+
+impl fmt::Display for GroupLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_group(self.group, self.names, self.numbered, f)
+    }
+}
+
+/// Whether the numbers of buckets say more than their order.
+fn is_numbered(group: &Group) -> bool {
+    let mut buckets = (0..).zip(&group.buckets);
+    buckets.any(|(place, bucket)| bucket.id != place)
+}
+
+fn print_group(
+    group: &Group,
+    names: Option<&Names>,
+    numbered: bool,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     let kind = KINDS.iter().find(|(_, kind)| *kind == group.kind);
     let kind = kind.map_or("", |(name, _)| name);
     write!(f, "group_id={},type={kind}", group.id)?;
@@ -408,10 +436,6 @@ fn print_group(group: &Group, names: Option<&Names>, f: &mut fmt::Formatter<'_>)
             print_fields(fields, names, f)?;
         }
     }
-    // Numbers are told where they say more than the order.
-    let numbered = (0..)
-        .zip(&group.buckets)
-        .any(|(place, bucket)| bucket.id != place);
     for bucket in &group.buckets {
         f.write_str(",bucket=")?;
         if numbered {

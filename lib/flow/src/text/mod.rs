@@ -43,7 +43,7 @@ pub use datapath::DatapathFlow;
 pub use flow::{
     DumpLine, Past, content, lines, parse_flow, parse_flow_mod, parse_flow_select, print_duration,
 };
-pub use group::{GroupCommand, parse_group_mod};
+pub use group::{GroupCommand, GroupLine, parse_group_mod};
 pub use matches::parse_match;
 pub use meter::{MeterCommand, parse_meter_mod};
 pub use names::{Named, Names, PortNames, no_names};

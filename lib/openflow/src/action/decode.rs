@@ -30,9 +30,11 @@ fn sizes10(kind: u16) -> Option<Sizes> {
     })
 }
 
-/// Sizes that an action of OpenFlow 1.3 and 1.4 may have.
-fn sizes13(kind: u16) -> Option<Sizes> {
+/// Sizes that an action of OpenFlow 1.3 and later may have.
+fn sizes13(kind: u16, version: Version) -> Option<Sizes> {
     Some(match kind {
+        number::STANDARD_COPY_FIELD if version >= Version::V15 => Sizes::From(16),
+        number::STANDARD_METER if version >= Version::V15 => Sizes::Fixed(8),
         0 | 3 | 4 => Sizes::Fixed(16),
         1 | 2 | 5..=24 | 26 | 27 => Sizes::Fixed(8),
         25 => Sizes::From(8),
@@ -44,6 +46,10 @@ fn sizes13(kind: u16) -> Option<Sizes> {
 fn sizes_nicira(kind: u16, version: Version) -> Option<Sizes> {
     let old = version == Version::V10;
     Some(match kind {
+        // `set_field` and `copy_field` of 1.5 say all that these say.
+        number::REG_LOAD | number::REG_LOAD2 | number::REG_MOVE if version >= Version::V15 => {
+            return None;
+        }
         number::SET_QUEUE
         | number::DEC_TTL
         | number::PUSH_MPLS
@@ -142,7 +148,9 @@ impl Decoder<'_> {
                     let sizes = sizes_nicira(kind, self.version).ok_or(unknown)?;
                     (Owner::Nicira, sizes, 10)
                 }
-                _ if kind == number::COPY_FIELD && self.version != Version::V10 => {
+                _ if kind == number::COPY_FIELD
+                    && matches!(self.version, Version::V13 | Version::V14) =>
+                {
                     (Owner::Onf, Sizes::From(24), 10)
                 }
                 _ => return Err(unknown),
@@ -150,7 +158,7 @@ impl Decoder<'_> {
         } else {
             let sizes = match self.version {
                 Version::V10 => sizes10(kind),
-                Version::V13 | Version::V14 => sizes13(kind),
+                Version::V13 | Version::V14 | Version::V15 => sizes13(kind, self.version),
             };
             (Owner::Standard, sizes.ok_or(UNKNOWN)?, 4)
         };
@@ -262,13 +270,19 @@ impl Decoder<'_> {
             22 => Action::Group(from.u32()?),
             23 => set(Field::IpTtl, u128::from(from.u8()?)),
             24 => Action::DecTtl(Vec::new()),
-            25 => set_field(from)?,
+            25 => set_field(from, self.version)?,
             26 => {
                 let kind = from.u16()?;
                 require(kind == 0x88e7, ErrorCode::BacBadArgument, "push_pbb")?;
                 Action::PushPbb(kind)
             }
             27 => Action::PopPbb,
+            number::STANDARD_COPY_FIELD => {
+                let (bits, src, dst) = (from.u16()?, from.u16()?, from.u16()?);
+                from.skip(2)?;
+                self.moved(from, bits, src, dst)?
+            }
+            number::STANDARD_METER => Action::Meter(from.u32()?),
             _ => return Err(UNKNOWN),
         });
         Ok(())
@@ -357,15 +371,16 @@ pub(super) fn push_mpls(from: &mut Reader<'_>) -> Result<Action, OfError> {
     Ok(Action::PushMpls(kind))
 }
 
-fn set_field(from: &mut Reader<'_>) -> Result<Action, OfError> {
+fn set_field(from: &mut Reader<'_>, version: Version) -> Result<Action, OfError> {
     let (entry, masked) = oxm::read_setting(from)?;
-    require(!masked, ErrorCode::BacBadSetMask, "set_field")?;
+    let may_mask = version >= Version::V15;
+    require(!masked || may_mask, ErrorCode::BacBadSetMask, "set_field")?;
     super::zeros(from, ErrorCode::BacBadSetArgument, "set_field")?;
     let (field, value, mask) = entry.parts();
     let row = field.info();
     let writable = row.writable && !entry.wire.is_oxm_port();
     require(writable, ErrorCode::BacBadSetArgument, row.name)?;
-    let tagged = field != Field::VlanVid || value & 0x1000 != 0;
+    let tagged = field != Field::VlanVid || mask & 0x1000 == 0 || value & 0x1000 != 0;
     let right = entry.is_value() && tagged;
     require(right, ErrorCode::BacBadSetArgument, row.name)?;
     Ok(Action::SetField { field, value, mask })

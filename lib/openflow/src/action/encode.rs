@@ -108,6 +108,11 @@ impl Encoder<'_> {
         self.version == Version::V10
     }
 
+    /// Whether `set_field` and `copy_field` say all that Nicira's actions said of fields.
+    fn is_new(&self) -> bool {
+        self.version >= Version::V15
+    }
+
     fn action(&self, to: &mut Writer, action: &Action, tagged: bool) {
         match action {
             Action::Output(port) => {
@@ -142,8 +147,21 @@ impl Encoder<'_> {
             Action::SetField { field, value, mask } => {
                 self.set_field(to, *field, *value, *mask);
             }
+            Action::Load { dst, value } if self.is_new() => {
+                self.set_field(to, dst.field, value << dst.offset, dst.mask());
+            }
             Action::Load { dst, value } => {
                 self.loads(to, dst.field, value << dst.offset, dst.mask());
+            }
+            Action::Move { src, dst } if self.is_new() => {
+                standard(to, number::STANDARD_COPY_FIELD, |to| {
+                    to.u16(dst.bits.into());
+                    to.u16(src.offset.into());
+                    to.u16(dst.offset.into());
+                    to.zeros(2);
+                    self.put_own_field(to, src);
+                    self.put_own_field(to, dst);
+                });
             }
             Action::Move { src, dst } => nicira(to, number::REG_MOVE, "move", |to| {
                 to.u16(dst.bits.into());
@@ -211,6 +229,11 @@ impl Encoder<'_> {
                 }
             }),
             Action::Exit => nicira(to, number::EXIT, "exit", |_| {}),
+            Action::Meter(id) if self.is_new() => {
+                standard_u32(to, number::STANDARD_METER, *id);
+            }
+            // Before OpenFlow 1.5 a meter is no action.
+            Action::Meter(_) => {}
             Action::CtClear => nicira(to, number::CT_CLEAR, "ct_clear", |_| {}),
             Action::Multipath(multipath) => self.multipath(to, multipath),
             Action::Bundle(bundle) => self.bundle(to, bundle),
@@ -283,6 +306,19 @@ impl Encoder<'_> {
     /// Writes the header that names a field.
     fn put_field(&self, to: &mut Writer, bits: &Subfield) {
         match Wire::of_bits(bits) {
+            Some(wire) => wire.put_header(to, false),
+            None => to.not_in("a field without a code", self.version),
+        }
+    }
+
+    /// Writes the header that names a field in a standard action.
+    fn put_own_field(&self, to: &mut Writer, bits: &Subfield) {
+        // A port has 16 bits here, where it may be written.
+        let wire = match bits.field {
+            Field::InPort => Wire::of_bits(bits),
+            field => Wire::preferred(field, self.version),
+        };
+        match wire {
             Some(wire) => wire.put_header(to, false),
             None => to.not_in("a field without a code", self.version),
         }
@@ -390,10 +426,11 @@ impl Encoder<'_> {
     }
 
     fn set_field(&self, to: &mut Writer, field: Field, value: u128, mask: u128) {
-        if mask != field.info().max() {
+        if mask != field.info().max() && !self.is_new() {
             return self.loads(to, field, value, mask);
         }
         match field {
+            _ if mask != field.info().max() => {}
             Field::MplsTtl => {
                 return self.either_u8(to, number::SET_MPLS_TTL, 15, value as u8);
             }

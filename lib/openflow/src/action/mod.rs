@@ -92,6 +92,10 @@ mod number {
     pub(super) const DELETE_FIELD: u16 = 50;
     /// Of the ONF, not Nicira's.
     pub(super) const COPY_FIELD: u16 = 3200;
+    /// Standard since 1.5.
+    pub(super) const STANDARD_COPY_FIELD: u16 = 28;
+    /// Standard since 1.5.
+    pub(super) const STANDARD_METER: u16 = 29;
 }
 
 /// Reads lists of actions.

@@ -69,18 +69,7 @@ static CODES: LazyLock<[[Option<Wire>; 128]; CLASSES]> = LazyLock::new(|| {
         let codes = [row.oxm, row.nxm].into_iter().flatten();
         codes.map(|code| Wire::of(row.field, code))
     });
-    let also = ALSO
-        .into_iter()
-        .map(|(field, class, number, experimenter)| Wire {
-            experimenter,
-            ..Wire::of(
-                field,
-                Oxm {
-                    class,
-                    field: number,
-                },
-            )
-        });
+    let also = (0..ALSO.len()).map(Wire::also);
     for wire in rows.chain(also) {
         if let Some(class) = class_index(wire.class, wire.experimenter) {
             codes[class][usize::from(wire.number & 0x7f)] = Some(wire);
@@ -121,13 +110,33 @@ impl Wire {
         }
     }
 
+    /// The code at a place of [`ALSO`].
+    fn also(place: usize) -> Self {
+        let (field, class, number, experimenter) = ALSO[place];
+        let code = Oxm {
+            class,
+            field: number,
+        };
+        Self {
+            experimenter,
+            ..Self::of(field, code)
+        }
+    }
+
     /// The code that a field is written with: OpenFlow 1.0 has Nicira's codes where there is one,
-    /// later versions the standard one. `None` is a field that OpenFlow does not know.
+    /// later versions the standard one, 1.5 those of [`ALSO`] too. `None` is a field that OpenFlow does not know.
     pub(crate) fn preferred(field: Field, version: Version) -> Option<Self> {
         let row = field.info();
         let code = match version {
             Version::V10 => row.nxm.or(row.oxm),
             Version::V13 | Version::V14 => row.oxm.or(row.nxm),
+            Version::V15 => {
+                let newer = ALSO.iter().position(|(other, ..)| *other == field);
+                return match newer {
+                    Some(place) => Some(Self::also(place)),
+                    None => Self::preferred(field, Version::V14),
+                };
+            }
         };
         code.map(|code| Self::of(field, code))
     }

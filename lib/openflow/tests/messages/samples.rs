@@ -4,12 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use vswitch_flow::action::Reason;
-use vswitch_flow::group::SelectionMethod;
+use vswitch_flow::group::{BucketPlace, SelectionMethod};
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::rule::GROUP_ANY;
 use vswitch_flow::{
     Action, Band, BandKind, Bucket, Field, FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect,
-    Group, GroupKind, GroupMod, Instructions, Match, Meter, MeterMod, OfPort,
+    Group, GroupKind, GroupMod, Instructions, Match, Meter, MeterMod, OfPort, Subfield,
 };
 use vswitch_openflow::async_config::{AsyncConfig, AsyncForm, Reasons};
 use vswitch_openflow::bundle::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
@@ -47,7 +47,7 @@ use vswitch_openflow::table::{
 use vswitch_openflow::{ErrorCode, Version};
 use vswitch_packet::MacAddr;
 
-use Version::{V10, V13, V14};
+use Version::{V10, V13, V14, V15};
 
 /// The xid of every sample.
 pub(crate) const XID: u32 = 0x1234_5678;
@@ -127,7 +127,7 @@ fn rule(version: Version, matches: Match) -> FlowRule {
         instructions: Instructions::apply(output(2)),
         idle_timeout: 60,
         hard_timeout: 300,
-        importance: if version == V14 { 9 } else { 0 },
+        importance: if version >= V14 { 9 } else { 0 },
         flags: if version == V10 {
             flags.with(FlowFlags::RESET_COUNTS)
         } else {
@@ -157,7 +157,7 @@ fn flow_stats(version: Version, layout: Layout) -> FlowStats {
     FlowStats {
         rule,
         duration: AGE,
-        idle_age: nicira.then_some(5),
+        idle_age: (nicira || version == V15).then_some(5),
         hard_age: None,
         packets: 10,
         bytes: 1000,
@@ -227,7 +227,7 @@ fn table_features(version: Version) -> TableFeatures {
         TableProperty::WriteSetField(Flows::Regular, vec![]),
         TableProperty::ApplySetField(Flows::Regular, vec![field(Field::Reg0, false)]),
     ];
-    if version == V14 {
+    if version >= V14 {
         // Open vSwitch asks for the others exactly once.
         properties.push(TableProperty::SyncFrom(vec![9]));
         properties.pop();
@@ -301,7 +301,7 @@ pub(crate) fn samples() -> Vec<Sample> {
 fn connection(version: Version, add: &mut impl FnMut(Message, &'static str)) {
     let hello = Hello {
         version: version.number(),
-        ..Hello::new(&[V10, V13, V14])
+        ..Hello::new(&[V10, V13, V14, V15])
     };
     add(Message::Hello(hello), "OFPT_HELLO");
     let refused = [version.number(), 2, 0, 8, 0, 0, 0, 1];
@@ -405,7 +405,7 @@ fn connection(version: Version, add: &mut impl FnMut(Message, &'static str)) {
         add(Message::SetAsync(choice), "OFPT_SET_ASYNC (OF1.3)");
         add(Message::AsyncReply(choice), "OFPT_GET_ASYNC_REPLY");
     }
-    if version == V14 {
+    if version >= V14 {
         let choice = properties(AsyncForm::Standard);
         add(
             Message::SetAsync(choice),
@@ -448,7 +448,7 @@ fn ports(version: Version, add: &mut impl FnMut(Message, &'static str)) {
     };
     add(Message::PortMod(change), "advertise: 10GB-FD FIBER");
     add(
-        Message::MultipartRequest(Request::PortDesc, false),
+        Message::MultipartRequest(Request::PortDesc(OfPort::ANY), false),
         "OFPST_PORT_DESC request",
     );
     add(
@@ -498,7 +498,7 @@ fn ports(version: Version, add: &mut impl FnMut(Message, &'static str)) {
     } else {
         "queue 5: min_rate:10.0% max_rate:50.0%"
     };
-    if version == V14 {
+    if version >= V14 {
         add(
             Message::MultipartRequest(Request::QueueDesc(select), false),
             "QUEUE_DESC request",
@@ -619,6 +619,7 @@ fn flows(version: Version, add: &mut impl FnMut(Message, &'static str)) {
     let packet = PacketOut {
         buffer: None,
         in_port: OfPort::CONTROLLER,
+        metadata: Match::any(),
         actions: output(2),
         packet: frame(),
     };
@@ -626,6 +627,46 @@ fn flows(version: Version, add: &mut impl FnMut(Message, &'static str)) {
         Message::PacketOut(Box::new(packet)),
         "in_port=CONTROLLER actions=output:2 data_len=18",
     );
+    if version == V15 {
+        let packet = PacketOut {
+            buffer: None,
+            in_port: OfPort(1),
+            metadata: Match::any().with(Field::Reg1, 7).with(Field::Metadata, 5),
+            actions: vec![Action::Meter(3), Action::Output(OfPort(2))],
+            packet: frame(),
+        };
+        add(
+            Message::PacketOut(Box::new(packet)),
+            "reg1=0x7,metadata=0x5,in_port=1 actions=meter:3,output:2 data_len=18",
+        );
+        let mut change = FlowMod::new(FlowCommand::Add, rule(version, tcp()));
+        let bits = |field, offset| Subfield {
+            field,
+            offset,
+            bits: 8,
+        };
+        change.rule.instructions = Instructions {
+            meter: Some(4),
+            ..Instructions::apply(vec![
+                Action::SetField {
+                    field: Field::Reg1,
+                    value: 5,
+                    mask: 0xff,
+                },
+                Action::Move {
+                    src: bits(Field::Reg1, 0),
+                    dst: bits(Field::Reg2, 16),
+                },
+                Action::Meter(5),
+                Action::Output(OfPort(2)),
+            ])
+        };
+        add(
+            flow_mod(change),
+            "actions=meter:4,set_field:0x5/0xff->reg1,\
+             move:NXM_NX_REG1[0..7]->NXM_NX_REG2[16..23],meter:5,output:2",
+        );
+    }
     let monitor = FlowMonitorRequest {
         id: 5,
         command: MonitorCommand::Add,
@@ -688,7 +729,7 @@ fn groups_and_meters(version: Version, add: &mut impl FnMut(Message, &'static st
         Message::GroupMod(GroupMod::DeleteAll),
         "DEL group_id=4294967292",
     );
-    if old {
+    if old || version == V15 {
         let hash = SelectionMethod::Hash {
             fields: vec![(Field::EthDst, 0xffff_ffff_ffff), (Field::Ipv4Src, 0xff)],
             param: 5,
@@ -699,6 +740,15 @@ fn groups_and_meters(version: Version, add: &mut impl FnMut(Message, &'static st
         );
         let remove = GroupMod::RemoveBucket { id: 7, bucket: 1 };
         add(Message::GroupMod(remove), "REMOVE_BUCKET");
+        let insert = GroupMod::InsertBuckets {
+            id: 7,
+            place: BucketPlace::After(3),
+            buckets: buckets().into_iter().take(1).collect(),
+        };
+        add(
+            Message::GroupMod(insert),
+            "INSERT_BUCKET command_bucket_id:3,group_id=7,bucket=bucket_id:0,weight:10,actions=",
+        );
     }
     add(
         Message::MultipartRequest(Request::Group(GROUP_ALL), false),
@@ -816,7 +866,7 @@ fn tables(version: Version, add: &mut impl FnMut(Message, &'static str)) {
         return;
     }
     let mut change = TableDesc::new(4, TableConfig::default());
-    if version == V14 {
+    if version >= V14 {
         change.config = TableConfig::EVICTION.with(TableConfig::VACANCY_EVENTS);
         change.vacancy = Some(Vacancy {
             down: 20,
@@ -837,7 +887,7 @@ fn tables(version: Version, add: &mut impl FnMut(Message, &'static str)) {
         Message::MultipartReply(Reply::TableFeatures(vec![table_features(version)]), false),
         "table 5 (\"classifier\")",
     );
-    if version == V14 {
+    if version >= V14 {
         let desc = TableDesc {
             eviction: Some(6),
             vacancy: Some(Vacancy {

@@ -352,7 +352,6 @@ const REFUSED: &[&str] = &[
     "actions=ct(bogus)",
     "actions=learn(bogus=1)",
     "actions=write_actions(conjunction(1,1/2))",
-    "actions=output:1,meter:5",
     "actions=note:0",
     "reg16=1,actions=drop",
 ];

@@ -80,7 +80,7 @@ pub(super) fn flows(version: Version) -> Boxed<Message> {
             FlowStats {
                 rule,
                 duration,
-                idle_age: ages.0.filter(|_| nicira),
+                idle_age: ages.0.filter(|_| nicira || version == V15),
                 hard_age: ages.1.filter(|_| nicira),
                 packets,
                 bytes,
@@ -172,7 +172,7 @@ pub(super) fn flows(version: Version) -> Boxed<Message> {
 pub(super) fn packets(version: Version) -> Boxed<Message> {
     let reason = prop::sample::select(match version {
         V10 | V13 => vec![Reason::NoMatch, Reason::Action, Reason::InvalidTtl],
-        V14 => vec![Reason::ActionSet, Reason::Group, Reason::PacketOut],
+        V14 | V15 => vec![Reason::ActionSet, Reason::Group, Reason::PacketOut],
     });
     let extra = (bytes(20), option::of(bytes(20)), any::<bool>());
     let parts = (
@@ -215,11 +215,17 @@ pub(super) fn packets(version: Version) -> Boxed<Message> {
             }
         },
     );
-    let packet_out = (option::of(0..u32::MAX), port(), actions(), bytes(100));
-    let packet_out = packet_out.prop_map(|(buffer, in_port, actions, packet)| {
+    let packet_out = (option::of(0..u32::MAX), port(), any::<u64>(), actions());
+    let packet_out = (packet_out, bytes(100));
+    let packet_out = packet_out.prop_map(move |((buffer, in_port, bits, actions), packet)| {
+        let metadata = match version {
+            V15 => Match::any().with(Field::Metadata, bits.into()),
+            _ => Match::any(),
+        };
         Message::PacketOut(Box::new(PacketOut {
             buffer,
             in_port,
+            metadata,
             actions,
             packet: if buffer.is_some() { vec![] } else { packet },
         }))

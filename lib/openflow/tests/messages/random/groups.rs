@@ -29,7 +29,7 @@ pub(super) fn group(version: Version) -> impl Strategy<Value = Group> {
         Group {
             id: id & 0xffff_ff00,
             kind,
-            selection: if !select || version != V10 {
+            selection: if !select || !matches!(version, V10 | V15) {
                 SelectionMethod::Default
             } else if fields {
                 let fields = vec![
@@ -57,11 +57,22 @@ pub(super) fn groups(version: Version) -> Boxed<Message> {
             0 => GroupMod::Add(group),
             1 => GroupMod::Modify(group),
             2 => GroupMod::AddOrModify(group),
-            3 if version == V10 => GroupMod::RemoveBucket {
+            3 if matches!(version, V10 | V15) => GroupMod::RemoveBucket {
                 id,
                 bucket: BUCKET_ALL,
             },
             4 => GroupMod::DeleteAll,
+            5 if matches!(version, V10 | V15) && group.kind == GroupKind::Select => {
+                GroupMod::InsertBuckets {
+                    id,
+                    place: if id % 2 == 0 {
+                        BucketPlace::First
+                    } else {
+                        BucketPlace::After(id)
+                    },
+                    buckets: group.buckets,
+                }
+            }
             _ => GroupMod::Delete(id),
         })
     });

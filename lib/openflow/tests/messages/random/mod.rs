@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vswitch_flow::action::Reason;
-use vswitch_flow::group::{BUCKET_ALL, SelectionMethod};
+use vswitch_flow::group::{BUCKET_ALL, BucketPlace, SelectionMethod};
 use vswitch_flow::meter::{METER_ALL, MeterFlags};
 use vswitch_flow::rule::GROUP_ANY;
 use vswitch_flow::{
@@ -56,7 +56,7 @@ use vswitch_openflow::table::{
 use vswitch_openflow::{EncodeError, ErrorCode, Framer, Version};
 use vswitch_packet::MacAddr;
 
-use Version::{V10, V13, V14};
+use Version::{V10, V13, V14, V15};
 
 use super::samples::{Sample, samples};
 use flows::{flows, packets};
@@ -203,7 +203,7 @@ fn rule(version: Version, layout: Layout) -> impl Strategy<Value = FlowRule> {
             instructions,
             idle_timeout,
             hard_timeout,
-            importance: if version == V14 { importance } else { 0 },
+            importance: if version >= V14 { importance } else { 0 },
             flags: FlowFlags(if version == V10 { flags & 3 } else { flags }),
         }
     })
@@ -267,9 +267,9 @@ fn connection(version: Version) -> Boxed<Message> {
     let (form, properties) = match version {
         V10 => (AsyncForm::NiciraProperties, true),
         V13 => (AsyncForm::Standard, false),
-        V14 => (AsyncForm::Standard, true),
+        V14 | V15 => (AsyncForm::Standard, true),
     };
-    let packet_in = if version == V14 { 0x3f } else { 7 };
+    let packet_in = if version >= V14 { 0x3f } else { 7 };
     let more = move |known| {
         if properties {
             reasons(known, true).boxed()
@@ -421,7 +421,7 @@ fn ports(version: Version) -> Boxed<Message> {
             max_rate: max_rate.filter(|_| version > V10),
         };
         let queues = queues.into_iter().map(desc).collect();
-        if version == V14 {
+        if version >= V14 {
             Message::MultipartReply(Reply::QueueDesc(queues), false)
         } else {
             Message::QueueConfigReply(QueueConfig { port, queues })

@@ -37,7 +37,7 @@ pub(super) fn table_property(version: Version) -> Boxed<TableProperty> {
             TableProperty::Experimenter(flows, who, what, value)
         }),
     ];
-    if version == V14 {
+    if version >= V14 {
         prop_oneof![9 => old, 1 => bytes(9).prop_map(TableProperty::SyncFrom)].boxed()
     } else {
         old.boxed()
@@ -73,8 +73,8 @@ pub(super) fn tables(version: Version) -> Boxed<Message> {
     let desc = desc.prop_map(move |((table, config), eviction, vacancy)| TableDesc {
         table,
         config: TableConfig(config),
-        eviction: eviction.filter(|_| version == V14),
-        vacancy: vacancy.filter(|_| version == V14),
+        eviction: eviction.filter(|_| version >= V14),
+        vacancy: vacancy.filter(|_| version >= V14),
     });
     let desc = desc.boxed();
     let change = desc.clone().prop_map(Message::TableMod);
@@ -197,7 +197,7 @@ pub(super) fn extensions(version: Version) -> Boxed<Message> {
     });
     let monitor = (
         any::<u32>(),
-        0..0x40_u16,
+        (0..0x40_u16).prop_filter("it has to tell of something", |flags| flags & 0xe != 0),
         matches(),
         option::of(0..=253_u8),
         port(),
