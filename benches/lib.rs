@@ -9,5 +9,6 @@
 pub mod bare_afxdp;
 pub mod bare_tap;
 pub mod replay;
+pub mod report;
 pub mod spread;
 pub mod traffic;

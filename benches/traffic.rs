@@ -24,7 +24,7 @@ const CALL_LEN: u32 = 1_000_000;
 /// Frames that the kernel hands to the device at a time, what NAPI also takes at a time.
 const BATCH_LEN: u32 = 64;
 
-/// Where UDP over IPv4 without a tag has its source port, the two bytes that tell flows apart.
+/// Where UDP over IPv4 without a tag has its ports, the four bytes that tell flows apart.
 const SOURCE_PORT_AT: u16 = 34;
 
 /// The number that the kernel has for a device of `namespace`.
@@ -57,8 +57,8 @@ pub struct Source {
 
 impl Source {
     /// Sends copies of `frame`, UDP over IPv4 without a checksum, out of `device` of `namespace`
-    /// from a thread on `core`, until it is stopped. `flows` (a power of two) source ports take
-    /// turns.
+    /// from a thread on `core`, until it is stopped. `flows` (a power of two) pairs of ports take
+    /// turns: source ports, and destination ports beside them when there are more than 65,536.
     ///
     /// # Errors
     /// When the program is refused or there is no such device.
@@ -66,7 +66,7 @@ impl Source {
         namespace: &Namespace,
         device: &str,
         frame: Vec<u8>,
-        flows: u16,
+        flows: u32,
         core: usize,
     ) -> Result<Self> {
         ensure!(flows.is_power_of_two(), "{flows} flows are no power of two");

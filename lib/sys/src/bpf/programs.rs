@@ -87,7 +87,9 @@ pub fn xdp_sink(counters: &Counters) -> Result<Program, LoadError> {
 
 /// Sends every frame out of the device `ifindex`, as the last step of a source that runs with
 /// [`Program::run_live`]. Counter 0 counts the frames and numbers the flows: `flows` (a power of
-/// two) different values are written, big-endian, to the two bytes at `varied`.
+/// two, up to 2^31) different values are written to the bytes at `varied`: the lower sixteen bits,
+/// big-endian, to the first two, and the upper ones to the next two when there are more values than
+/// two bytes hold.
 ///
 /// # Errors
 /// The kernel's refusal.
@@ -95,8 +97,10 @@ pub fn xdp_source(
     counters: &Counters,
     ifindex: u32,
     varied: u16,
-    flows: u16,
+    flows: u32,
 ) -> Result<Program, LoadError> {
+    let wide = flows > 1 << 16;
+    let last = (flows.max(1) - 1).min(i32::MAX as u32);
     let mut asm = Assembler::new();
     let send = asm.label();
     asm.mov_reg(Reg::R6, Reg::R1)
@@ -113,12 +117,22 @@ pub fn xdp_source(
         .load(Size::Word, Reg::R1, Reg::R6, XDP_MD_DATA)
         .load(Size::Word, Reg::R2, Reg::R6, XDP_MD_DATA_END)
         .mov_reg(Reg::R5, Reg::R1)
-        .alu(Alu::Add, Reg::R5, i32::from(varied) + 2)
+        .alu(
+            Alu::Add,
+            Reg::R5,
+            i32::from(varied) + if wide { 4 } else { 2 },
+        )
         .jump_if_reg(Cond::Gt, Reg::R5, Reg::R2, send)
-        .alu(Alu::And, Reg::R3, i32::from(flows.max(1) - 1))
+        .alu(Alu::And, Reg::R3, last as i32)
         .store(Size::Byte, Reg::R1, varied as i16 + 1, Reg::R3)
         .alu(Alu::Rsh, Reg::R3, 8)
         .store(Size::Byte, Reg::R1, varied as i16, Reg::R3);
+    if wide {
+        asm.alu(Alu::Rsh, Reg::R3, 8)
+            .store(Size::Byte, Reg::R1, varied as i16 + 3, Reg::R3)
+            .alu(Alu::Rsh, Reg::R3, 8)
+            .store(Size::Byte, Reg::R1, varied as i16 + 2, Reg::R3);
+    }
     asm.bind(send)
         .mov(Reg::R1, ifindex as i32)
         .mov(Reg::R2, 0)
@@ -175,6 +189,10 @@ mod tests {
         assert_eq!(run.verdict, XDP_REDIRECT);
         assert_eq!(run.packet[34..36], [0x01, 0xfe]);
         assert_eq!(counters.read(0).expect("exists"), 0x1ff);
+        counters.write(0, 0x0123_4567).expect("exists");
+        let program = loaded(xdp_source(&counters, 1, 34, 1 << 24));
+        let run = program.test_run(&[0; 60], 1).expect("runs");
+        assert_eq!(run.packet[34..38], [0x45, 0x67, 0x00, 0x23]);
     }
 
     #[test]
