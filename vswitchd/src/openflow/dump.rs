@@ -1,10 +1,12 @@
 //! Long lists of flows, asked of the datapath page by page on a connection of their own.
 //!
 //! Law: at most as many dumps go on as there are permits; a page is asked for when the one before has
-//! been handed to the socket.
+//! been handed to the socket. A peer that takes nothing keeps its permit only as long as nobody waits
+//! for one ([`Permits::is_wanted`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vswitch_dpapi::BridgeId;
@@ -18,6 +20,52 @@ use crate::dataplane::{DataplaneError, Wire, unexpected};
 
 /// Flows of a page: some 150 KB.
 const PAGE: u32 = 1000;
+
+/// Who holds a permit has a list under way.
+#[derive(Clone, Debug)]
+pub struct Permits {
+    free: Arc<Semaphore>,
+    /// How many wait for one.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// One that waits for a permit.
+struct Waiter<'a>(&'a AtomicUsize);
+
+impl<'a> Waiter<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Permits {
+    /// So many.
+    pub fn new(len: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(len)),
+            waiting: Arc::default(),
+        }
+    }
+
+    /// Whether somebody waits for one.
+    pub fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// One of them, as soon as there is one.
+    async fn acquire(&self) -> Result<OwnedSemaphorePermit, DataplaneError> {
+        let _waiter = Waiter::new(&self.waiting);
+        let permit = Arc::clone(&self.free).acquire_owned().await;
+        permit.map_err(|_| DataplaneError::Gone)
+    }
+}
 
 /// A list that is being asked for.
 #[derive(Debug)]
@@ -47,8 +95,8 @@ pub struct Page {
 
 impl Dump {
     /// The next page. A datapath that does not answer ends the list.
-    pub async fn next(mut self: Box<Self>, socket: PathBuf, dumps: Arc<Semaphore>) -> Page {
-        match self.ask(socket, dumps).await {
+    pub async fn next(mut self: Box<Self>, socket: PathBuf, permits: Permits) -> Page {
+        match self.ask(socket, &permits).await {
             Ok((rows, more)) => {
                 let bytes = self.write(rows, more);
                 Page {
@@ -69,15 +117,12 @@ impl Dump {
     async fn ask(
         &mut self,
         socket: PathBuf,
-        dumps: Arc<Semaphore>,
+        permits: &Permits,
     ) -> Result<(Vec<Row>, bool), DataplaneError> {
         let (mut wire, permit, request) = match self.under_way.take() {
             Some((wire, permit)) => (wire, permit, Request::MoreFlows { max: PAGE }),
             None => {
-                let permit = dumps
-                    .acquire_owned()
-                    .await
-                    .map_err(|_| DataplaneError::Gone)?;
+                let permit = permits.acquire().await?;
                 let request = Request::Flows {
                     bridge: BridgeId(self.bridge),
                     select: Box::new(self.select.clone()),
@@ -124,5 +169,38 @@ fn stats(row: Row) -> FlowStats {
         hard_age: None,
         packets: row.packets,
         bytes: row.bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_permit_is_wanted_while_somebody_waits() {
+        let permits = Permits::new(1);
+        let first = permits.acquire().await.expect("a free one");
+        assert!(!permits.is_wanted());
+        let mut second = Box::pin(permits.acquire());
+        tokio::select! {
+            biased;
+            _ = &mut second => panic!("there is no second one"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(permits.is_wanted());
+        drop(first);
+        let second = second.await.expect("the first one");
+        assert!(!permits.is_wanted());
+        drop(second);
+        // Who gives up waiting waits no longer.
+        let _held = permits.acquire().await.expect("a free one");
+        let mut given_up = Box::pin(permits.acquire());
+        tokio::select! {
+            biased;
+            _ = &mut given_up => panic!("there is no second one"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(given_up);
+        assert!(!permits.is_wanted());
     }
 }

@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use vswitch_openflow::{Dialect, Framer, Header, Message, OfError, Version};
 
-use super::dump::{Dump, Page};
+use super::dump::{Dump, Page, Permits};
 use super::push::{self, News, Pushed, Pusher};
 use super::stream::Stream;
 
@@ -43,6 +43,9 @@ const READ_SIZE: usize = 16 << 10;
 
 /// How long a peer may take to say hello, and to take any of what it was sent.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a peer may leave a list of flows alone while others wait for theirs.
+const LIST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a controller may be silent before it is asked whether it is there, and again before it
 /// is taken to be gone (`inactivity_probe` of Open vSwitch).
@@ -193,7 +196,7 @@ pub struct Setting {
     /// Where the datapath listens, for dumps.
     pub datapath: PathBuf,
     /// Who holds one may dump.
-    pub dumps: Arc<Semaphore>,
+    pub dumps: Permits,
 }
 
 /// Why a connection ended.
@@ -214,6 +217,9 @@ pub enum End {
     /// The peer did not take what it was sent.
     #[error("it does not take what it is sent")]
     Stuck,
+    /// The peer did not take a list of flows while others waited for theirs.
+    #[error("it does not take the flows that it asked for, and others wait for theirs")]
+    Hoards,
     /// The switch has no more use for it.
     #[error("the switch ends it")]
     Ours,
@@ -243,6 +249,8 @@ struct Link {
     ended: bool,
     heard: Instant,
     took: Instant,
+    /// When it was last looked at whether somebody waits for its list to end.
+    looked: Instant,
     /// An echo request is on its way.
     probed: bool,
 }
@@ -285,6 +293,7 @@ pub async fn serve(stream: Stream, id: LinkId, setting: Setting) -> End {
         ended: false,
         heard: now,
         took: now,
+        looked: now,
         probed: false,
     };
     let Err(end) = link.converse(pushed, news).await;
@@ -484,8 +493,11 @@ impl Link {
                     }
                 }
                 Some(Part::Dump(dump)) => {
-                    let (socket, dumps) = (&self.setting.datapath, &self.setting.dumps);
-                    self.page = Some(Box::pin(dump.next(socket.clone(), Arc::clone(dumps))));
+                    let Setting {
+                        datapath, dumps, ..
+                    } = &self.setting;
+                    let page = dump.next(datapath.clone(), dumps.clone());
+                    self.page = Some(Box::pin(page));
                 }
                 None => break,
             }
@@ -580,18 +592,31 @@ impl Link {
 
     fn due(&self, waiting: usize) -> Instant {
         let probe = self.heard + if self.probed { PROBE * 2 } else { PROBE };
-        let stuck = self.took + PATIENCE;
-        match (self.setting.probe, waiting > 0) {
-            (true, true) => probe.min(stuck),
-            (true, false) => probe,
-            _ => stuck,
-        }
+        let list = self.took.max(self.looked) + LIST_PATIENCE;
+        let times = [
+            self.setting.probe.then_some(probe),
+            (waiting > 0).then_some(self.took + PATIENCE),
+            (waiting > 0 && self.has_list()).then_some(list),
+        ];
+        let first = times.into_iter().flatten().min();
+        first.unwrap_or(self.took + PATIENCE)
+    }
+
+    /// Whether a list of flows goes on when the peer has taken what waits for it.
+    fn has_list(&self) -> bool {
+        matches!(self.parts.front(), Some(Part::Dump(dump)) if dump.under_way.is_some())
     }
 
     fn check_time(&mut self, waiting: usize) -> Result<(), End> {
         let now = Instant::now();
         if waiting > 0 && now >= self.took + PATIENCE {
             return Err(End::Stuck);
+        }
+        if waiting > 0 && self.has_list() && now >= self.took + LIST_PATIENCE {
+            if self.setting.dumps.is_wanted() {
+                return Err(End::Hoards);
+            }
+            self.looked = now;
         }
         if !self.setting.probe {
             return Ok(());

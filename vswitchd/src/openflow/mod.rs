@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use vswitch_dpapi::Event;
 use vswitch_openflow::port::PortDesc;
@@ -50,6 +50,7 @@ use vswitch_openflow::port::PortDesc;
 pub use link::Word;
 
 use crate::model::{Bridge, Target};
+use dump::Permits;
 use link::{DoorId, LinkId, Setting, TargetState};
 use listen::Door;
 use session::Session;
@@ -71,7 +72,7 @@ pub struct Agent {
     datapath: PathBuf,
     words: mpsc::Receiver<Word>,
     sender: mpsc::Sender<Word>,
-    dumps: Arc<Semaphore>,
+    dumps: Permits,
     next_door: u64,
     /// By the bridge's number.
     bridges: BTreeMap<u32, BridgeDoors>,
@@ -121,7 +122,7 @@ impl Agent {
             datapath: datapath.into(),
             words,
             sender,
-            dumps: Arc::new(Semaphore::new(DUMPS)),
+            dumps: Permits::new(DUMPS),
             next_door: 1,
             bridges: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -159,7 +160,7 @@ impl Agent {
             snoop: copies.cloned(),
             probe: copies.is_some(),
             datapath: self.datapath.clone(),
-            dumps: Arc::clone(&self.dumps),
+            dumps: self.dumps.clone(),
         }
     }
 
