@@ -2,7 +2,9 @@
 //! is run against both.
 //!
 //! The bridge `br0` has ports p1 and p2, numbers 1 and 2, starts empty and forwards nothing by
-//! itself. `UPDATE=1` writes what Open vSwitch answers into the files.
+//! itself. `ovs-appctl` and `ovs-ofctl` speak to the same switch, and `controller TARGET` gives the
+//! bridge a controller in that switch's own words. `UPDATE=1` writes what Open vSwitch answers into
+//! the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,12 +39,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     for file in files {
         for (name, peer) in [("open_vswitch", Peer::OpenVswitch), ("vswitch", Peer::Ours)] {
             let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            let ignored = matches!(peer, Peer::OpenVswitch) && !Ovs::installed();
-            let why = if ignored {
-                " (needs openvswitch-switch)"
-            } else {
-                ""
-            };
+            let missing = missing(&file, peer);
+            let ignored = missing.is_some();
+            let why = missing.map_or_else(String::new, |package| format!(" (needs {package})"));
             let trial_name = format!("transcripts/{stem}/{name}{why}");
             let file = file.clone();
             let trial = Trial::test(trial_name, move || {
@@ -52,6 +51,18 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
     }
     trials
+}
+
+/// The Debian package that a transcript cannot do without, if it is not there.
+fn missing(file: &Path, peer: Peer) -> Option<&'static str> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let needs_ovs = matches!(peer, Peer::OpenVswitch) || text.contains("ovs-appctl");
+    if needs_ovs && !Ovs::installed() {
+        return Some("openvswitch-switch");
+    }
+    let program = Path::new("/usr/bin/ovs-testcontroller");
+    let lacks = text.contains("ovs-testcontroller") && !program.exists();
+    lacks.then_some("openvswitch-testcontroller")
 }
 
 /// A bridge to speak to; its devices go with it.
@@ -118,14 +129,33 @@ impl Bench {
         }
     }
 
+    /// What has no common word.
+    fn own_words(&self) -> String {
+        match &self.switch {
+            Either::Ovs(ovs) => {
+                let rundir = ovs.rundir().display();
+                format!(
+                    "controller() {{ ovs-vsctl --timeout=10 --db=unix:{rundir}/db.sock \
+                     set-controller br0 \"$1\" -- \
+                     set Bridge br0 other_config:disable-in-band=true; }}"
+                )
+            }
+            Either::Ours(_) => "controller() { vsctl set-br br0 \"controller=$1\"; }".to_owned(),
+        }
+    }
+
     fn run(&self, command: &str) -> Result<String> {
         let path = std::env::var("PATH").unwrap_or_default();
         let output = collect(
             limited("sh")
-                .args(["-c", &format!("{{ {command}\n}} 2>&1")])
+                .args([
+                    "-c",
+                    &format!("{}\n{{ {command}\n}} 2>&1", self.own_words()),
+                ])
                 .current_dir(self.files.path())
                 .env("PATH", format!("{}:{path}", binaries()?.display()))
                 .env("VSWITCH_RUNDIR", self.rundir())
+                .env("OVS_RUNDIR", self.rundir())
                 .env("NO_COLOR", "1")
                 .env("LC_ALL", "C"),
         )?;

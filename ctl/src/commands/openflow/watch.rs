@@ -36,7 +36,8 @@ pub(crate) const MONITOR: Command = Command {
         SWITCH,
         Several(
             "WHAT",
-            "Bytes of each packet that no flow matched (65535 is all), or watch:[CONDITIONS]",
+            "Bytes of each packet that no flow matched, 0 for no news at all, or watch:[CONDITIONS]; \
+             without anything 65535 bytes, which is all",
         ),
         Valued(
             "packet-in-format",
@@ -46,16 +47,13 @@ pub(crate) const MONITOR: Command = Command {
         COUNT,
     ],
     help: "Show what a switch tells its controllers",
-    long: "Packets for controllers, flows that are gone, ports that change. Packets come only \
-           when a number says how much of each is wanted.\n\n\
+    long: "Packets for controllers, flows that are gone, ports that change. \n\n\
            watch: tells of flows: those that are there, then each that is added, changed or \
            deleted. What follows is a match, table=, out_port= or out_group=, and !initial, !add, \
            !delete, !modify, !actions or !own for what is not to be told.",
     examples: &[
-        example(
-            "vsctl monitor br0 65535",
-            "Packets, whole, until interrupted",
-        ),
+        example("vsctl monitor br0", "All of it, until interrupted"),
+        example("vsctl monitor br0 128", "At most 128 bytes of each packet"),
         example("vsctl monitor br0 --count 1 --json", "The next event"),
         example(
             "vsctl monitor br0 watch:table=1,!initial",
@@ -65,7 +63,12 @@ pub(crate) const MONITOR: Command = Command {
     run: Run::Watch(|typed, session, out| {
         let mut connection = session.open(&typed.text("BRIDGE"))?;
         let mut monitors = 0;
-        for text in typed.rest("WHAT") {
+        let mut what = typed.rest("WHAT");
+        if what.is_empty() {
+            // Who does not ask for packets hears nothing at all by a switch's own socket.
+            what.push(u16::MAX.to_string());
+        }
+        for text in what {
             if let Some(conditions) = text.strip_prefix("watch:") {
                 let monitor = monitor(conditions, monitors, &mut connection)?;
                 connection.send(&monitor)?;
