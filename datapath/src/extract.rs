@@ -20,7 +20,10 @@
 //!
 //! Spec: OpenFlow 1.3.5 §7.2.3.7, and the headers' own (see `vswitch_packet`).
 
+mod compose;
 mod extensions;
+
+pub use compose::compose;
 
 use arrayvec::ArrayVec;
 use vswitch_flow::{OfPort, SparseKey};

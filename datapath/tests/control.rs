@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use vswitch_datapath::control::{Config, Control, serve};
-use vswitch_dpapi::message::PollMode;
+use vswitch_dpapi::message::{PollMode, TraceFrame, TraceReport, TraceRequest};
 use vswitch_dpapi::{
     Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Connection, Desired, Event,
     PortConfig, PortId, PortKind, PortSpec, Removal, Reply, Request, VERSION, VlanSpec,
@@ -15,10 +15,13 @@ use vswitch_flow::action::{Reason, ToController};
 use vswitch_flow::group::SelectionMethod;
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::rule::GROUP_ANY;
+use vswitch_flow::text::{no_names, parse_match};
 use vswitch_flow::{
     Action, Band, BandKind, Bucket, Field, FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect,
-    Group, GroupKind, GroupMod, Match, Meter, MeterMod, OfPort,
+    Group, GroupKind, GroupMod, Instructions, Match, Meter, MeterMod, OfPort,
 };
+use vswitch_packet::build::Builder;
+use vswitch_packet::mpls;
 
 const BRIDGE: BridgeId = BridgeId(1);
 
@@ -366,4 +369,146 @@ fn listeners_hear_of_packets_and_flows_that_went() {
             ..
         }
     ));
+}
+
+/// An MPLS entry before an IPv4 packet.
+fn labelled() -> Vec<u8> {
+    let entry = |label, bottom| mpls::Repr {
+        label,
+        traffic_class: 0,
+        bottom,
+        ttl: 9,
+    };
+    Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .mpls(entry(100, true))
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
+        .udp(1000, 53)
+        .build()
+}
+
+fn trace(datapath: &mut Datapath, frame: TraceFrame, actions: Option<Vec<Action>>) -> TraceReport {
+    let matches = parse_match("in_port=1,mpls,mpls_label=100,mpls_bos=1", &no_names);
+    let request = TraceRequest {
+        bridge: BRIDGE,
+        key: matches.expect("a match").key(),
+        frame,
+        actions,
+        names: false,
+    };
+    match datapath.ask(Request::Trace(Box::new(request))) {
+        Reply::Trace(report) => report,
+        other => panic!("no trace: {other:?}"),
+    }
+}
+
+#[test]
+fn a_trace_goes_on_behind_headers_that_are_read_again() {
+    let mut datapath = Datapath::start("trace");
+    let web = Match::any()
+        .with(Field::EthType, 0x0800)
+        .with(Field::Ipv4Dst, 0x0a00_0002);
+    let flows = vec![
+        add(FlowRule {
+            instructions: Instructions::apply(vec![
+                Action::PopMpls(0x0800),
+                Action::Resubmit {
+                    port: None,
+                    table: Some(1),
+                    ct_tuple: false,
+                },
+            ]),
+            ..FlowRule::default()
+        }),
+        add(FlowRule {
+            table: 1,
+            matches: web,
+            instructions: Instructions::apply(vec![
+                Action::Output(OfPort(2)),
+                Action::Output(OfPort::CONTROLLER),
+            ]),
+            ..FlowRule::default()
+        }),
+    ];
+    assert_eq!(datapath.change(flows), Reply::Done);
+    let mut events = datapath.listen();
+    let before = datapath.ask(Request::Ports);
+
+    // Without a packet nobody knows what is behind the entry.
+    let told = trace(&mut datapath, TraceFrame::None, None);
+    assert_eq!(told.actions, "drop", "{told:?}");
+    let told = trace(&mut datapath, TraceFrame::Bytes(labelled()), None);
+    let at = |line: &str| told.lines.iter().position(|told| told.starts_with(line));
+    let (first, title) = (
+        at("Datapath actions: pop_mpls(eth_type=0x800),recirc("),
+        at("recirc("),
+    );
+    assert!(first.is_some() && first < title, "{told:?}");
+    assert!(
+        told.lines
+            .iter()
+            .any(|line| line.trim() == "Resuming from table 1"),
+        "{told:?}"
+    );
+    let flow = told.lines.iter().rfind(|line| line.starts_with("Flow: "));
+    assert!(
+        flow.is_some_and(|flow| flow.contains("nw_dst=10.0.0.2")),
+        "{told:?}"
+    );
+    assert!(told.actions.starts_with("2,userspace("), "{told:?}");
+    let Event::PacketIn(packet) = next(&mut events) else {
+        panic!("controllers are not told");
+    };
+    let plain = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
+        .udp(1000, 53)
+        .build();
+    assert_eq!(packet.packet, plain, "what the actions made of it");
+    assert_eq!(datapath.ask(Request::Ports), before, "it left by a port");
+}
+
+#[test]
+fn only_a_packet_teaches_a_bridge() {
+    let mut datapath = Datapath::start("teach");
+    let normal = FlowRule {
+        instructions: Instructions::apply(vec![Action::Output(OfPort::NORMAL)]),
+        ..FlowRule::default()
+    };
+    assert_eq!(datapath.change(vec![add(normal)]), Reply::Done);
+    let learned = |datapath: &mut Datapath| match datapath.ask(Request::Fdb { bridge: BRIDGE }) {
+        Reply::Fdb(rows) => rows.len(),
+        other => panic!("no addresses: {other:?}"),
+    };
+    let before = datapath.ask(Request::Ports);
+    let told = trace(&mut datapath, TraceFrame::None, None);
+    assert_eq!((told.actions.as_str(), learned(&mut datapath)), ("2", 0));
+    let told = trace(&mut datapath, TraceFrame::Made(vec![0; 64]), None);
+    assert_eq!((told.actions.as_str(), learned(&mut datapath)), ("2", 1));
+    // The same address again, with a controller's actions in place of flows.
+    let flood = vec![Action::Output(OfPort::FLOOD)];
+    let told = trace(&mut datapath, TraceFrame::Made(Vec::new()), Some(flood));
+    assert_eq!(told.actions, "2");
+    assert_eq!(datapath.ask(Request::Ports), before, "it left by a port");
+}
+
+#[test]
+fn a_trace_of_a_loop_says_what_became_of_it() {
+    let mut datapath = Datapath::start("loop");
+    let again = FlowRule {
+        instructions: Instructions::apply(vec![Action::Resubmit {
+            port: None,
+            table: Some(0),
+            ct_tuple: false,
+        }]),
+        ..FlowRule::default()
+    };
+    assert_eq!(datapath.change(vec![add(again)]), Reply::Done);
+    let told = trace(&mut datapath, TraceFrame::None, None);
+    assert_eq!(told.actions, "drop");
+    let why = "Translation failed (Recursion too deep), packet is dropped.";
+    assert_eq!(told.failure.as_deref(), Some(why));
+    let line = ">>>> over max translation depth 64 <<<<";
+    assert!(
+        told.lines.iter().any(|told| told.trim() == line),
+        "{told:?}"
+    );
 }

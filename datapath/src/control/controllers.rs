@@ -7,13 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mio::Waker;
-use vswitch_dpapi::message::{Reply, TraceReport};
-use vswitch_dpapi::{BridgeId, Event};
-use vswitch_flow::{Action, Field, FlowKey, META_WORD, Match, OfPort};
+use vswitch_dpapi::Event;
+use vswitch_dpapi::message::Reply;
+use vswitch_flow::Match;
 
 use super::{Control, Refusal};
-use crate::extract::{Extracted, extract_into};
-use crate::pipeline::{self, Frozen};
+use crate::pipeline::Frozen;
 use crate::port::PortIndex;
 use crate::worker::{Command, PacketOut, Resumed};
 
@@ -139,61 +138,6 @@ impl Control {
         };
         self.hand(None, |done| Command::Resume(Box::new(job), done))?;
         Ok(Reply::Done)
-    }
-
-    /// What would happen to a packet, or, with `effects`, what happens: a frame goes its way, and a
-    /// key without a frame teaches what a packet would.
-    pub(super) fn trace(
-        &mut self,
-        bridge: BridgeId,
-        key: &FlowKey,
-        packet: Option<Vec<u8>>,
-        effects: bool,
-    ) -> Result<Reply, Refusal> {
-        let number = OfPort(key.field(Field::InPort) as u32);
-        let port = self.bridge(bridge)?.port(number);
-        let port = port.ok_or(Refusal::Number(number.0))?;
-        let mut key = *key;
-        if let Some(packet) = &packet {
-            let mut extracted = Extracted::default();
-            extract_into(packet, packet.len(), number, &mut extracted)
-                .map_err(|reason| Refusal::Frame(reason.sentence()))?;
-            let headers = extracted.key.to_dense();
-            key.words[..META_WORD].copy_from_slice(&headers.words[..META_WORD]);
-        }
-        let tables = Arc::clone(self.ledger.tables());
-        let (lines, translation) = pipeline::trace(&tables, &key, port);
-        let ethertype = key.field(Field::EthType) as u16;
-        let actions =
-            pipeline::bridge_actions_text(&tables, bridge, ethertype, &translation.actions);
-        match packet.filter(|_| effects) {
-            Some(packet) => {
-                self.packet_out(PacketOut {
-                    bridge,
-                    in_port: number,
-                    packet,
-                    actions: vec![Action::Output(OfPort::TABLE)],
-                })?;
-            }
-            None if effects => {
-                let now = self.now();
-                for learn in &translation.learn {
-                    if let Some(bridge) = tables.bridge(learn.bridge) {
-                        bridge.fdb.learn(learn.key, learn.port, now);
-                    }
-                }
-                let mut gone = Vec::new();
-                for effect in &translation.effects {
-                    if let Some(event) = self.ledger.grant(effect, now, &mut gone) {
-                        self.tell(event);
-                    }
-                }
-                self.publish(tables)?;
-                self.tell_gone(&gone)?;
-            }
-            None => {}
-        }
-        Ok(Reply::Trace(TraceReport { lines, actions }))
     }
 
     /// Has a worker carry out a command, and does what came of it.

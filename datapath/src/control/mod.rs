@@ -23,6 +23,7 @@ mod ledger;
 mod listener;
 mod reports;
 mod server;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -130,9 +131,6 @@ pub enum Refusal {
     /// An unknown bridge.
     #[error("the datapath has no bridge number {}", .0.0)]
     Bridge(BridgeId),
-    /// A trace from a port that the bridge does not have.
-    #[error("the bridge has no port with the number {0}")]
-    Number(u32),
     /// Descriptors that do not fit their description.
     #[error("port {port}: {expected} descriptors belong to this attachment and {received} came")]
     Descriptors {
@@ -293,12 +291,7 @@ impl Control {
             Request::Ports => self.ports()?,
             Request::Workers => self.worker_stats()?,
             Request::Drops => self.drops()?,
-            Request::Trace {
-                bridge,
-                key,
-                packet,
-                effects,
-            } => self.trace(bridge, &key, packet, effects)?,
+            Request::Trace(request) => self.trace(*request)?,
             Request::SetPoll(poll) => {
                 self.poll = poll;
                 let wait = wait_policy(poll, self.config.sleep_after);

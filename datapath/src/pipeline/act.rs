@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use vswitch_dpapi::ChangeRefusal;
 use vswitch_flow::action::{Reason, ToController};
+use vswitch_flow::field::Prerequisite;
 use vswitch_flow::rule::each_action;
+use vswitch_flow::text::IsNow;
 use vswitch_flow::{Action, Field, META_WORD, Match, OfPort, Subfield};
 
 use super::hash;
@@ -140,16 +142,28 @@ impl Walk<'_> {
     pub(super) fn perform(&mut self, action: &Action, place: &Place) -> bool {
         let (mut changed, mut goes_on) = (true, true);
         let kept = match action {
-            Action::SetField { field, value, mask } => self.write(*field, *value, *mask),
-            Action::Load { dst, value } => self.store(*dst, *value),
+            Action::SetField { field, value, mask } => {
+                self.tell_lacking(*field);
+                self.write(*field, *value, *mask)
+            }
+            Action::Load { dst, value } => {
+                self.tell_lacking(dst.field);
+                self.store(*dst, *value)
+            }
             Action::Move { src, dst } => {
                 let value = self.fetch(*src);
-                self.store(*dst, value)
+                let kept = self.store(*dst, value);
+                self.tell_bits(*dst);
+                kept
             }
             Action::StackPop(dst) => match Arc::make_mut(&mut self.work.state.values).pop() {
-                Some((value, _)) => self.store(*dst, value),
+                Some((value, _)) => {
+                    let kept = self.store(*dst, value);
+                    self.tell_bits(*dst);
+                    kept
+                }
                 None => {
-                    self.say(|| "nothing to pop".to_owned());
+                    self.say(|| "stack underflow".to_owned());
                     true
                 }
             },
@@ -189,6 +203,11 @@ impl Walk<'_> {
                 true
             }
             Action::DecTtl(controllers) => {
+                // Without numbers it is the one that controllers have who choose none.
+                let controllers = match controllers.as_slice() {
+                    [] => &[0],
+                    numbers => numbers,
+                };
                 goes_on = self.dec_ttl(Field::IpTtl, controllers, place);
                 true
             }
@@ -220,6 +239,7 @@ impl Walk<'_> {
             Action::OutputTruncated { port, max_len } => self.output(*port, Some(*max_len)),
             Action::OutputField { src, max_len } => {
                 let port = self.fetch(*src);
+                self.detail(|| format!("output port is {port}"));
                 match port_of(port) {
                     OfPort::CONTROLLER => self.punt_all(*max_len, place),
                     port => self.output(port, None),
@@ -248,6 +268,7 @@ impl Walk<'_> {
             Action::Multipath(multipath) => {
                 let link = hash::multipath(multipath, &mut self.work);
                 self.store(multipath.dst, link.into());
+                self.tell_bits(multipath.dst);
             }
             Action::Bundle(bundle) => {
                 let member = self.bundle_member(bundle);
@@ -256,6 +277,7 @@ impl Walk<'_> {
                         // OpenFlow 1.0 numbers, where 0xffff is none.
                         let port = member.unwrap_or(OfPort::ANY).0 & 0xffff;
                         self.store(dst, port.into());
+                        self.tell_bits(dst);
                     }
                     (None, Some(port)) => self.output(port, None),
                     (None, None) => self.note(DropReason::NoBucket),
@@ -265,6 +287,10 @@ impl Walk<'_> {
             Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard, place),
             Action::Meter(id) => self.pass_meter(*id),
             Action::CtClear => {
+                self.detail(|| {
+                    "Sets the packet to an untracked state, and clears all the conntrack fields."
+                        .to_owned()
+                });
                 for field in [
                     Field::CtState,
                     Field::CtZone,
@@ -309,6 +335,23 @@ impl Walk<'_> {
         kept
     }
 
+    /// A trace says what bits are now.
+    pub(super) fn tell_bits(&mut self, bits: Subfield) {
+        if let Some(trace) = &mut self.trace {
+            let text = IsNow(bits, self.work.key()).to_string();
+            trace.detail(self.work.state.node, text);
+        }
+    }
+
+    /// A trace says that a packet has no place for what is to be written.
+    fn tell_lacking(&mut self, field: Field) {
+        let tag = matches!(field, Field::VlanTci | Field::VlanVid | Field::VlanPcp);
+        if self.trace.is_some() && !tag && !self.work.has(field) {
+            let name = field.info().name;
+            self.say(|| format!("unmet prerequisites for {name}, set_field ignored"));
+        }
+    }
+
     fn punt_all(&mut self, max_len: u16, place: &Place) {
         let to = ToController {
             max_len,
@@ -348,6 +391,12 @@ impl Walk<'_> {
             self.work.set_field(field, ttl - 1, 0xff);
             return true;
         }
+        let header = match field {
+            Field::MplsTtl => "MPLS",
+            _ if Prerequisite::Ipv6.holds(self.work.key()) => "IPv6",
+            _ => "IPv4",
+        };
+        self.say(|| format!("{header} decrement TTL exception"));
         for &id in controllers {
             let to = ToController {
                 max_len: u16::MAX,
@@ -384,7 +433,8 @@ impl Walk<'_> {
     fn group(&mut self, id: u32, place: &Place) {
         let Some(bridge) = self.bridge() else { return };
         let Some(group) = bridge.group(id) else {
-            return self.note(DropReason::NoBucket);
+            self.out.drop.get_or_insert(DropReason::NoBucket);
+            return self.say(|| format!("output to nonexistent group {id}"));
         };
         let mut read = vswitch_flow::FlowMask::default();
         let pick = group.pick(self.tables, bridge, self.work.key(), &mut read);
@@ -396,7 +446,11 @@ impl Walk<'_> {
         };
         let buckets = match pick {
             super::group::Pick::All => 0..group.group().buckets.len(),
-            super::group::Pick::One(at) => at..at + 1,
+            super::group::Pick::One(at) => {
+                let chosen = group.group().buckets.get(at).map_or(0, |bucket| bucket.id);
+                self.detail(|| format!("using bucket {chosen}"));
+                at..at + 1
+            }
             super::group::Pick::Nothing => return self.note(DropReason::NoBucket),
         };
         for at in buckets.rev() {

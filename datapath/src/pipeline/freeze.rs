@@ -17,6 +17,8 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use vswitch_flow::FlowKey;
+
 use super::state::State;
 use super::translate::Task;
 
@@ -56,6 +58,11 @@ const CLEAN_MIN: usize = 256;
 impl Frozen {
     pub(super) fn rest(&self) -> &Rest {
         &self.rest
+    }
+
+    /// The packet with which translation goes on, when its headers are read as `key`.
+    pub(super) fn key(&self, key: &FlowKey) -> FlowKey {
+        self.rest.state.with_headers(key).key
     }
 }
 

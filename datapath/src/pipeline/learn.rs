@@ -7,6 +7,7 @@
 //! Spec: `ovs-actions(7)`; Open vSwitch `lib/learn.c`.
 
 use vswitch_flow::action::{Learn, LearnSource, LearnSpec};
+use vswitch_flow::text::Actions;
 use vswitch_flow::{
     Action, FlowCommand, FlowFlags, FlowKey, FlowMask, FlowMod, FlowRule, Instructions, Match,
     Subfield,
@@ -15,6 +16,29 @@ use vswitch_flow::{
 use super::Effect;
 use super::act::port_of;
 use super::translate::Walk;
+
+/// A learned flow as traces tell of it.
+fn learned_text(rule: &FlowRule) -> String {
+    let mut parts = vec![format!("table={}", rule.table)];
+    if !rule.matches.is_any() {
+        parts.push(rule.matches.to_string());
+    }
+    parts.push(format!("priority={}", rule.priority));
+    if rule.cookie != 0 {
+        parts.push(format!("cookie={:#x}", rule.cookie));
+    }
+    if rule.idle_timeout != 0 {
+        parts.push(format!("idle={}", rule.idle_timeout));
+    }
+    if rule.hard_timeout != 0 {
+        parts.push(format!("hard={}", rule.hard_timeout));
+    }
+    if rule.flags.has(FlowFlags::SEND_FLOW_REM) {
+        parts.push("send_flow_rem".to_owned());
+    }
+    parts.push(format!("actions={}", Actions(&rule.instructions.apply)));
+    parts.join(" ")
+}
 
 impl Walk<'_> {
     pub(super) fn learn_flow(&mut self, learn: &Learn) {
@@ -25,13 +49,18 @@ impl Walk<'_> {
             && bridge
                 .rule(learn.table, &rule.matches, rule.priority)
                 .is_none();
+        if self.trace.as_ref().is_some_and(|trace| trace.teaches()) {
+            self.detail(|| learned_text(&rule));
+        } else {
+            self.say(|| "suppressing side effects, so learn action ignored".to_owned());
+        }
         if let Some(result) = learn.result {
             self.store(result, u128::from(!full));
+            self.tell_bits(result);
         }
         if full {
-            return self.say(|| "learned flows have reached their limit".to_owned());
+            return self.detail(|| "Limit exceeded, learn failed".to_owned());
         }
-        self.say(|| rule.to_string());
         self.effect(Effect::Learn {
             bridge: bridge.id,
             change: FlowMod::new(FlowCommand::Add, rule),

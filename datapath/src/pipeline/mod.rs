@@ -61,7 +61,7 @@ pub use punt::{Punts, Waiting};
 pub use recent::{Answer, RECENT_MAX, Recent, Seen};
 pub use rule::{Rule, RuleStats};
 pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
-pub use trace::{Trace, actions_text, bridge_actions_text, trace};
+pub use trace::{Start, Stretch, Trace, actions_text, trace};
 pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, resume, translate, translate_out};
 
 /// One thing to do to a packet.

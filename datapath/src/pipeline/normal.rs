@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use vswitch_flow::Field;
+use vswitch_packet::MacAddr;
 
 use super::Learn;
 use super::tables::{Bridge, Port};
@@ -59,6 +60,7 @@ impl Walk<'_> {
 
         let dst = MacKey::new(vlan, self.work.field(Field::EthDst) as u64);
         if dst.is_multicast() {
+            self.detail(|| "no learned MAC for destination, flooding".to_owned());
             return self.flood(bridge, from, vlan);
         }
         let (dep, entry) = bridge.fdb.lookup(dst);
@@ -69,7 +71,6 @@ impl Walk<'_> {
             .filter(|port| port.bridge == bridge.id && port.vlan.carries(vlan));
         match port {
             Some(port) if Some(port.index) == from => {
-                self.detail(|| "learned port is input port".to_owned());
                 self.note(DropReason::FdbSamePort);
             }
             Some(port) => {
@@ -106,11 +107,19 @@ impl Walk<'_> {
                     self.out.touch.push(entry);
                 }
             }
-            None => self.learn(Learn {
-                bridge: bridge.id,
-                key,
-                port: in_port.index,
-            }),
+            None => {
+                if self.trace.as_ref().is_some_and(|trace| trace.teaches()) {
+                    self.detail(|| {
+                        let (mac, port) = (MacAddr(key.mac()), &in_port.name);
+                        format!("learned that {mac} is on port {port} in VLAN {vlan}")
+                    });
+                }
+                self.learn(Learn {
+                    bridge: bridge.id,
+                    key,
+                    port: in_port.index,
+                });
+            }
         }
     }
 

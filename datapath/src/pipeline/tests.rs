@@ -178,7 +178,7 @@ fn reserved_ports_and_their_reasons() {
         (
             &[Action::Output(OfPort::CONTROLLER)],
             "userspace(pid=0,controller(reason=0,dont_send=0,continuation=0,recirc_id=0,\
-             rule_cookie=0x0,controller_id=0,max_len=65535))",
+             rule_cookie=0,controller_id=0,max_len=65535))",
             None,
         ),
         (&[], "drop", Some(DropReason::RuleDrop)),
@@ -571,8 +571,9 @@ fn a_desired_state_that_contradicts_itself_is_refused() {
 #[test]
 fn a_trace_says_what_happens() {
     let tables = simple(3, &[set_field(Field::EthDst, 7), NORMAL]);
-    let (lines, answer) = trace(&tables, &key(1, BROADCAST), PortIndex(1));
-    let text = lines.join("\n");
+    let start = Start::Port(BridgeId(1), OfPort(1));
+    let told = trace(&tables, &key(1, BROADCAST), start, None, false).expect("a bridge");
+    let text = told.lines.join("\n");
     for part in [
         "Flow: tcp,in_port=1,",
         "bridge(\"br1\")\n-------------\n",
@@ -583,7 +584,7 @@ fn a_trace_says_what_happens() {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     assert_eq!(
-        bridge_actions_text(&tables, BridgeId(1), 0x0800, &answer.actions),
+        actions_text(&told.translation.actions, 0x0800, |port| port.0.to_string()),
         "set(eth(dst=00:00:00:00:00:07)),2,3"
     );
 }

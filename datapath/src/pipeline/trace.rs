@@ -1,20 +1,25 @@
 //! A translation that explains itself, as `ofproto/trace` of Open vSwitch prints it.
 //!
-//! The text is for people. What scripts read, the actions, stands apart from it
-//! ([`bridge_actions_text`]).
+//! The text is for people, but scripts read it too, so it is Open vSwitch's to the letter where it
+//! has the same thing to say. What is done in the end stands apart from it ([`actions_text`]).
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use vswitch_dpapi::BridgeId;
 use vswitch_flow::field::Format;
-use vswitch_flow::{Field, FlowKey, FlowMask, META_WORD, Match, OfPort};
+use vswitch_flow::text::{Named, Names};
+use vswitch_flow::{Action, Field, FlowKey, FlowMask, META_WORD, Match, OfPort};
 use vswitch_packet::{EtherType, MacAddr};
 
+use super::freeze::Frozen;
 use super::rule::Rule;
 use super::tables::Tables;
-use super::translate::translate;
+use super::translate::{MAX_DEPTH, MAX_ENTRIES, resume, translate_in, translate_out};
 use super::{DpAction, Translation};
+use crate::counters::DropReason;
 use crate::port::PortIndex;
 
 /// A line of a trace, under which others stand. The default one is the trace itself.
@@ -28,6 +33,7 @@ enum Kind {
     Action,
     Detail,
     Remark,
+    Error,
 }
 
 impl Kind {
@@ -51,9 +57,38 @@ pub struct Trace {
     top: Vec<usize>,
     /// The packet as it was at the end.
     end: Option<FlowKey>,
+    /// What the ports of the bridge are called, if numbers are not wanted.
+    names: Option<Arc<Names>>,
+    /// The packet as it was wherever translation stopped, by the stop's number.
+    stops: BTreeMap<u32, FlowKey>,
+    /// Why the packet is dropped whatever was decided.
+    failure: Option<&'static str>,
+    /// There is a packet, which teaches.
+    teaches: bool,
 }
 
 impl Trace {
+    /// One that calls ports by these names, if there are some, of a packet that teaches or does not.
+    fn new(names: Option<Arc<Names>>, teaches: bool) -> Self {
+        Self {
+            names,
+            teaches,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is a packet, which teaches.
+    pub(super) fn teaches(&self) -> bool {
+        self.teaches
+    }
+
+    fn match_text(&self, matches: &Match) -> String {
+        match &self.names {
+            Some(names) => Named(matches, names).to_string(),
+            None => matches.to_string(),
+        }
+    }
+
     fn add(&mut self, node: Node, kind: Kind, text: String) -> Node {
         let number = self.lines.len();
         self.lines.push(Line {
@@ -84,7 +119,7 @@ impl Trace {
 
     pub(super) fn rule(&mut self, node: Node, rule: &Rule) -> Node {
         let flow = rule.flow();
-        let matches = flow.matches.to_string();
+        let matches = self.match_text(&flow.matches);
         let comma = if matches.is_empty() { "" } else { ", " };
         let mut text = format!(
             "{:>2}. {matches}{comma}priority {}",
@@ -109,12 +144,78 @@ impl Trace {
         self.add(node, Kind::Table, "--. Executing action set:".to_owned())
     }
 
-    pub(super) fn bucket(&mut self, node: Node, at: usize) -> Node {
-        self.add(node, Kind::Action, format!("bucket {at}"))
+    pub(super) fn bucket(&mut self, node: Node, id: u32) -> Node {
+        self.add(node, Kind::Action, format!("bucket {id}"))
+    }
+
+    /// An output does not happen.
+    pub(super) fn dropped(&mut self, node: Node, reason: DropReason) {
+        let (kind, text) = match reason {
+            // The line above says it.
+            DropReason::RuleDrop | DropReason::NoFlow => return,
+            DropReason::OutputUnknown => (Kind::Remark, "Nonexistent output port"),
+            DropReason::OutputIngress => (Kind::Remark, "skipping output to input port"),
+            DropReason::NoBucket => (Kind::Detail, "no live bucket"),
+            DropReason::FdbSamePort => (Kind::Detail, "learned port is input port, dropping"),
+            DropReason::ReservedMac => (
+                Kind::Detail,
+                "packet has reserved destination MAC, dropping",
+            ),
+            DropReason::MirrorPort => (Kind::Remark, "input port is mirror output port, dropping"),
+            DropReason::VlanNotAllowed => (
+                Kind::Remark,
+                "disallowed VLAN VID for this input port, dropping",
+            ),
+            other => {
+                self.remark(node, format!("dropped: {}", other.sentence()));
+                return;
+            }
+        };
+        self.add(node, kind, text.to_owned());
     }
 
     pub(super) fn action(&mut self, node: Node, text: String) -> Node {
         self.add(node, Kind::Action, text)
+    }
+
+    /// Whether a line is a bridge's name.
+    pub(super) fn is_bridge(&self, node: Node) -> bool {
+        let at = (node.0 as usize).checked_sub(1);
+        let line = at.and_then(|at| self.lines.get(at));
+        line.is_some_and(|line| line.kind == Kind::Bridge)
+    }
+
+    /// An action that is about to be carried out.
+    pub(super) fn performs(&mut self, node: Node, action: &Action) {
+        let text = match &self.names {
+            Some(names) => Named(action, names).to_string(),
+            None => action.to_string(),
+        };
+        self.action(node, text);
+    }
+
+    /// The packet is dropped whatever was decided.
+    pub(super) fn gives_up(&mut self, node: Node, reason: DropReason) {
+        let (text, failure) = match reason {
+            DropReason::TooDeep => (
+                format!("over max translation depth {MAX_DEPTH}"),
+                "Recursion too deep",
+            ),
+            DropReason::TooMuchWork => (
+                format!("over {MAX_ENTRIES} resubmit actions"),
+                "Too many resubmits",
+            ),
+            other => (other.sentence().to_owned(), other.sentence()),
+        };
+        self.add(node, Kind::Error, text);
+        self.failure = Some(failure);
+    }
+
+    /// Translation stops here, to go on with the packet as it is now.
+    pub(super) fn stops(&mut self, id: u32, key: &FlowKey) {
+        let mut key = *key;
+        key.set(Field::RecircId, id.into());
+        self.stops.insert(id, key);
     }
 
     pub(super) fn end(&mut self, key: &FlowKey) {
@@ -143,6 +244,7 @@ impl Trace {
             out.push(match line.kind {
                 Kind::Detail => format!("{indent} -> {}", line.text),
                 Kind::Remark => format!("{indent} >> {}", line.text),
+                Kind::Error => format!("{indent} >>>> {} <<<<", line.text),
                 _ => format!("{indent}{}", line.text),
             });
             if line.kind == Kind::Bridge {
@@ -153,42 +255,87 @@ impl Trace {
     }
 }
 
-/// What would happen to a packet that comes in by a port: the lines that say why, and the answer.
-#[must_use]
-pub fn trace(tables: &Tables, key: &FlowKey, in_port: PortIndex) -> (Vec<String>, Translation) {
-    let mut key = *key;
-    let port = tables.port(in_port);
-    key.set(Field::InPort, port.map_or(0, |port| port.of_port.0.into()));
-    let mut trace = Trace::default();
-    let translation = translate(tables, &key, in_port, Some(&mut trace));
-    let mut lines = vec![format!("Flow: {}", key_text(&key))];
-    lines.extend(trace.lines());
-    lines.push(String::new());
-    let last = match trace.end {
-        Some(end) if end != key => key_text(&end),
-        _ => "unchanged".to_owned(),
-    };
-    lines.push(format!("Final flow: {last}"));
-    let mut mask = translation.mask;
-    mask.set(Field::RecircId, 0);
-    let megaflow = Match::new(&key, &mask);
-    lines.push(format!("Megaflow: recirc_id=0,eth,{megaflow}"));
-    (lines, translation)
+/// Where a packet's way begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// It comes to a bridge by a port of this number, which the bridge need not have.
+    Port(BridgeId, OfPort),
+    /// A controller sends it, as if it had come by this port, with actions of its own.
+    PacketOut(BridgeId, OfPort, &'a [Action]),
+    /// Its headers have been read again.
+    Stop(&'a Frozen),
 }
 
-/// Datapath actions with ports as a user of `bridge` knows them: by OpenFlow number, and by name
-/// where they are on another bridge.
+/// A packet's way up to where it ends, or where its headers are read again.
+#[derive(Debug)]
+pub struct Stretch {
+    /// What happens, line by line; the line with the datapath's actions is not among them.
+    pub lines: Vec<String>,
+    /// The answer.
+    pub translation: Translation,
+    /// The packet at each stop, by the stop's number, as far as it is known then.
+    pub stops: BTreeMap<u32, FlowKey>,
+    /// Why nothing comes of it, if translation ended before its time.
+    pub failure: Option<&'static str>,
+}
+
+/// What would happen to a packet: the lines that say why, and the answer. They say what it teaches
+/// if it `teaches`. `None` without such a bridge.
 #[must_use]
-pub fn bridge_actions_text(
+pub fn trace(
     tables: &Tables,
-    bridge: BridgeId,
-    ethertype: u16,
-    actions: &[DpAction],
-) -> String {
-    actions_text(actions, ethertype, |index| match tables.port(index) {
-        Some(port) if port.bridge == bridge => number_text(port.of_port),
-        Some(port) => port.name.clone(),
-        None => index.0.to_string(),
+    key: &FlowKey,
+    start: Start<'_>,
+    names: Option<Arc<Names>>,
+    teaches: bool,
+) -> Option<Stretch> {
+    let mut trace = Trace::new(names, teaches);
+    let mut begin = *key;
+    let translation = match start {
+        Start::Port(bridge, port) => {
+            begin.set(Field::InPort, port.0.into());
+            translate_in(tables, bridge, &begin, port, Some(&mut trace))?
+        }
+        Start::PacketOut(bridge, port, actions) => {
+            begin.set(Field::InPort, port.0.into());
+            translate_out(tables, bridge, &begin, port, actions, Some(&mut trace))?
+        }
+        Start::Stop(frozen) => {
+            begin = frozen.key(key);
+            resume(tables, key, frozen, Some(&mut trace))
+        }
+    };
+    let flow_text = |key: &FlowKey| match key.field(Field::RecircId) {
+        0 => trace.match_text(&shown(key)),
+        id => format!("recirc_id={id:#x},eth,{}", trace.match_text(&shown(key))),
+    };
+    let first = flow_text(&begin);
+    // An output in the action set is a change that no field shows.
+    let unset = u128::from(OfPort::UNSET.0);
+    let changed = |end: &FlowKey| end.field(Field::ActsetOutput) != unset;
+    let last = trace.end.map(|end| (flow_text(&end), changed(&end)));
+    let last = last.filter(|(last, changed)| *changed || *last != first);
+    let last = last.map(|(last, _)| last);
+    let mut lines = vec![format!("Flow: {first}")];
+    lines.extend(trace.lines());
+    lines.push(String::new());
+    lines.push(format!(
+        "Final flow: {}",
+        last.as_deref().unwrap_or("unchanged")
+    ));
+    let mut mask = translation.mask;
+    mask.set(Field::RecircId, 0);
+    let megaflow = trace.match_text(&Match::new(&begin, &mask));
+    let id = match begin.field(Field::RecircId) {
+        0 => "0".to_owned(),
+        id => format!("{id:#x}"),
+    };
+    lines.push(format!("Megaflow: recirc_id={id},eth,{megaflow}"));
+    Some(Stretch {
+        lines,
+        translation,
+        stops: trace.stops,
+        failure: trace.failure,
     })
 }
 
@@ -254,14 +401,13 @@ pub fn actions_text(
             DpAction::PopVlan => texts.push("pop_vlan".to_owned()),
             DpAction::Controller(punt) => texts.push(format!(
                 "userspace(pid=0,controller(reason={},dont_send=0,continuation={},recirc_id={},\
-                 rule_cookie={:#x},controller_id={},max_len={}))",
+                 rule_cookie={},controller_id={},max_len={}))",
                 punt.to.reason as u8,
                 u8::from(punt.continuation.is_some()),
                 punt.continuation.as_ref().map_or(0, |frozen| frozen.id),
-                if punt.cookie == u64::MAX {
-                    0
-                } else {
-                    punt.cookie
+                match punt.cookie {
+                    0 | u64::MAX => "0".to_owned(),
+                    cookie => format!("{cookie:#x}"),
                 },
                 punt.to.id,
                 punt.to.max_len
@@ -369,9 +515,9 @@ fn set_text(field: Field, ethertype: u16, value: u128, mask: u128) -> String {
     }
 }
 
-/// A packet's fields as a match on them would be typed: those of headers that it has, and what the
-/// pipeline has written where it is not zero.
-fn key_text(key: &FlowKey) -> String {
+/// A packet's fields as a match on them: those of headers that it has, and what the pipeline has
+/// written where it is not zero.
+fn shown(key: &FlowKey) -> Match {
     let mut mask = FlowMask::default();
     for field in Field::all() {
         let row = field.info();
@@ -397,17 +543,10 @@ fn key_text(key: &FlowKey) -> String {
             mask.set(field, row.max());
         }
     }
-    Match::new(key, &mask).to_string()
+    Match::new(key, &mask)
 }
 
 /// Whether a field is several registers.
 fn is_several(field: Field) -> bool {
     field >= Field::Xreg0 && field <= Field::Xxreg3
-}
-
-fn number_text(port: OfPort) -> String {
-    match port {
-        OfPort::LOCAL => "LOCAL".to_owned(),
-        OfPort(number) => number.to_string(),
-    }
 }

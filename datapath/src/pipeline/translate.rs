@@ -217,7 +217,36 @@ pub fn resume(
         };
     }
     let state = rest.state.with_headers(key);
-    Walk::new(tables, key, state, rest.tasks.clone(), trace).run()
+    let mut walk = Walk::new(tables, key, state, rest.tasks.clone(), trace);
+    walk.thaw();
+    walk.run()
+}
+
+/// The same as [`translate`] of a packet that comes to a bridge by a port of this OpenFlow number,
+/// even if the bridge has no such port. `None` when there is no such bridge.
+#[must_use]
+pub(super) fn translate_in(
+    tables: &Tables,
+    bridge: vswitch_dpapi::BridgeId,
+    key: &FlowKey,
+    in_port: OfPort,
+    trace: Option<&mut Trace>,
+) -> Option<Translation> {
+    let at = tables.bridges().iter().position(|b| b.id == bridge)?;
+    if let Some(index) = tables.bridges().get(at)?.port(in_port) {
+        return Some(translate(tables, key, index, trace));
+    }
+    let mut state = State::new(key);
+    state.bridge = at;
+    let mut walk = Walk::new(tables, key, state, Vec::new(), trace);
+    walk.work.begin(in_port, false);
+    walk.name_bridge();
+    walk.later(Task::ActionSet(walk.work.state.node));
+    walk.later(Task::Look {
+        table: 0,
+        visit: Visit::Goto,
+    });
+    Some(walk.run())
 }
 
 /// What happens to a packet of a controller's: `actions` on a bridge, as if it had come in by
@@ -235,26 +264,21 @@ pub fn translate_out(
     let mut state = State::new(key);
     state.bridge = at;
     state.in_port = tables.bridges().get(at)?.port(in_port);
-    let place = Place {
-        rule: None,
-        table: 0,
-        kind: Kind::PacketOut,
-        node: Node::default(),
-    };
-    let list = List::Own(actions.into());
-    let act = Task::Act {
-        list,
-        next: 0,
-        place,
-    };
-    let mut walk = Walk::new(
-        tables,
-        key,
-        state,
-        vec![Task::ActionSet(Node::default()), act],
-        trace,
-    );
+    let mut walk = Walk::new(tables, key, state, Vec::new(), trace);
     walk.work.begin(in_port, true);
+    walk.name_bridge();
+    let node = walk.work.state.node;
+    walk.later(Task::ActionSet(node));
+    walk.later(Task::Act {
+        list: List::Own(actions.into()),
+        next: 0,
+        place: Place {
+            rule: None,
+            table: 0,
+            kind: Kind::PacketOut,
+            node,
+        },
+    });
     Some(walk.run())
 }
 
@@ -347,23 +371,38 @@ impl<'a> Walk<'a> {
     }
 
     /// Stops here with `tasks` still to be done. Headers as they are now have to be emitted.
-    pub(super) fn stop(&self, mut tasks: Vec<Task>) -> Arc<Frozen> {
-        for task in &mut tasks {
-            match task {
-                Task::Act { place, .. } | Task::After(place) | Task::Bucket { place, .. } => {
-                    place.node = Node::default();
-                }
-                Task::ActionSet(node) => *node = Node::default(),
-                _ => {}
-            }
-        }
+    pub(super) fn stop(&mut self, mut tasks: Vec<Task>) -> Arc<Frozen> {
+        put_under(&mut tasks, Node::default());
         let mut state = self.work.state.clone().without_headers();
         state.node = Node::default();
-        self.tables.stops().intern(Rest {
+        let frozen = self.tables.stops().intern(Rest {
             epoch: self.tables.epoch,
             state,
             tasks,
-        })
+        });
+        if let Some(trace) = &mut self.trace {
+            trace.stops(frozen.id, &self.work.state.key);
+        }
+        frozen
+    }
+
+    /// Goes on where it was stopped; a trace says where that is.
+    fn thaw(&mut self) {
+        self.name_bridge();
+        let Some(trace) = &mut self.trace else { return };
+        let node = self.work.state.node;
+        put_under(&mut self.tasks, node);
+        let thaw = trace.action(node, "thaw".to_owned());
+        if let Some(Task::Look { table, .. }) = self.tasks.last() {
+            trace.action(thaw, format!("Resuming from table {table}"));
+        }
+    }
+
+    /// Puts what follows under the bridge's name, in a trace.
+    fn name_bridge(&mut self) {
+        if let (Some(bridge), Some(trace)) = (self.bridge(), &mut self.trace) {
+            self.work.state.node = trace.bridge(self.work.state.node, &bridge.name);
+        }
     }
 
     /// Puts aside what is still to be done to this packet.
@@ -399,7 +438,9 @@ impl<'a> Walk<'a> {
     /// is no output at all.
     pub(super) fn note(&mut self, reason: DropReason) {
         self.out.drop.get_or_insert(reason);
-        self.say(|| format!("dropped: {}", reason.sentence()));
+        if let Some(trace) = &mut self.trace {
+            trace.dropped(self.work.state.node, reason);
+        }
     }
 
     /// Drops the packet whatever else was decided.
@@ -409,7 +450,9 @@ impl<'a> Walk<'a> {
         self.out.learn.clear();
         self.out.effects.clear();
         self.out.drop = Some(reason);
-        self.say(|| format!("dropped: {}", reason.sentence()));
+        if let Some(trace) = &mut self.trace {
+            trace.gives_up(self.work.state.node, reason);
+        }
     }
 
     /// A detail of what an action did, for the trace, when there is one.
@@ -473,10 +516,7 @@ impl<'a> Walk<'a> {
         state.mirrored = 0;
         let crossed = self.work.state.depth > 0;
         self.work.begin(port.of_port, crossed);
-        if let (Some(bridge), Some(trace)) = (self.bridge(), &mut self.trace) {
-            let node = self.work.state.node;
-            self.work.state.node = trace.bridge(node, &bridge.name);
-        }
+        self.name_bridge();
         if port.config.down {
             return self.note(DropReason::PortConfig);
         }
@@ -542,7 +582,16 @@ impl<'a> Walk<'a> {
         };
         let mut node = Node::default();
         if let Some(trace) = &mut self.trace {
-            node = trace.rule(self.work.state.node, rule);
+            let above = self.work.state.node;
+            node = trace.rule(above, rule);
+            // The action set is told of under the first table.
+            if visit == Visit::Goto
+                && trace.is_bridge(above)
+                && let Some(Task::ActionSet(line)) = self.tasks.last_mut()
+                && *line == above
+            {
+                *line = node;
+            }
         }
         self.out.rules.push(Arc::clone(rule));
         let rule = Same(Arc::clone(rule));
@@ -652,6 +701,7 @@ impl<'a> Walk<'a> {
         self.work.state.node = place.node;
         if instructions.clear {
             self.trace_line(|| "clear_actions".to_owned());
+            self.tell_set("was");
             self.work.state.set = Arc::default();
         }
         if !instructions.write.is_empty() {
@@ -660,14 +710,7 @@ impl<'a> Walk<'a> {
                 format!("write_actions({})", texts.join(","))
             });
             Arc::make_mut(&mut self.work.state.set).extend(instructions.write.iter().cloned());
-            if self.trace.is_some() {
-                let set = super::act::in_order(&self.work.state.set);
-                let texts: Vec<_> = set.iter().map(Action::to_string).collect();
-                self.detail(|| match texts.as_slice() {
-                    [] => "action set is empty".to_owned(),
-                    texts => format!("action set is: {}", texts.join(",")),
-                });
-            }
+            self.tell_set("is");
         }
         if instructions.clear || !instructions.write.is_empty() {
             self.show_set_output();
@@ -691,6 +734,19 @@ impl<'a> Walk<'a> {
                 visit: Visit::Goto,
             });
         }
+    }
+
+    /// What a trace says of the action set.
+    fn tell_set(&mut self, verb: &str) {
+        if self.trace.is_none() {
+            return;
+        }
+        let set = super::act::in_order(&self.work.state.set);
+        let texts: Vec<_> = set.iter().map(Action::to_string).collect();
+        self.detail(|| match texts.as_slice() {
+            [] => format!("action set {verb} empty"),
+            texts => format!("action set {verb}: {}", texts.join(",")),
+        });
     }
 
     /// A line for an action.
@@ -743,7 +799,9 @@ impl<'a> Walk<'a> {
             return;
         };
         self.work.state.node = place.node;
-        self.trace_line(|| action.to_string());
+        if let Some(trace) = &mut self.trace {
+            trace.performs(place.node, action);
+        }
         let more = next + 1 < list.len();
         if more {
             self.later(Task::Act {
@@ -778,7 +836,7 @@ impl<'a> Walk<'a> {
             return;
         };
         if let Some(trace) = &mut self.trace {
-            place.node = trace.bucket(place.node, at);
+            place.node = trace.bucket(place.node, bucket.id);
         }
         place.kind = Kind::Bucket;
         self.detour(super::act::in_order(&bucket.actions).into(), place, false);
@@ -1027,6 +1085,19 @@ impl<'a> Walk<'a> {
     /// Records what the packet does to flows.
     pub(super) fn effect(&mut self, effect: Effect) {
         self.out.effects.push(Arc::new(effect));
+    }
+}
+
+/// Lets a trace put what these tasks do under another line.
+fn put_under(tasks: &mut [Task], line: Node) {
+    for task in tasks {
+        match task {
+            Task::Act { place, .. } | Task::After(place) | Task::Bucket { place, .. } => {
+                place.node = line;
+            }
+            Task::ActionSet(node) => *node = line,
+            _ => {}
+        }
     }
 }
 

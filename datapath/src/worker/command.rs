@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam::channel::Sender;
 use vswitch_flow::Match;
 
-use super::jobs::{PacketOut, Resumed};
+use super::jobs::{PacketOut, Resumed, Traced};
 use super::ports::{QueueId, Route};
 use super::run::WaitPolicy;
 use super::stats::Stats;
@@ -33,6 +33,8 @@ pub enum Command {
     PacketOut(Box<PacketOut>, Sender<()>),
     /// Let a packet go on that waited for a controller.
     Resume(Box<Resumed>, Sender<()>),
+    /// Do to a traced frame what was decided; the answer is [`super::Worker::walk`]'s.
+    Walk(Box<Traced>, Sender<Vec<(u32, Vec<u8>)>>),
     /// Let packets go on that waited for flows to be added, up to the one with this ticket.
     Release(u64, Sender<()>),
     /// Counters.
@@ -95,6 +97,7 @@ impl std::fmt::Debug for Command {
             Self::CreditRules(..) => "CreditRules",
             Self::PacketOut(..) => "PacketOut",
             Self::Resume(..) => "Resume",
+            Self::Walk(..) => "Walk",
             Self::Release(..) => "Release",
             Self::Snapshot(..) => "Snapshot",
             Self::Megaflows(..) => "Megaflows",

@@ -8,20 +8,20 @@ use std::time::Instant;
 
 use vswitch_dpapi::BridgeId;
 use vswitch_flow::meter::METER_CONTROLLER;
-use vswitch_flow::{Action, META_WORD, Match, OfPort};
+use vswitch_flow::{Action, META_WORD, Match, OfPort, SparseKey};
 
 use super::Worker;
 use super::round::act;
 use super::upcall::Wish;
-use crate::action::Punted;
+use crate::action::{Again, Punted, Sink, Tools, execute};
 use crate::buffer::Packet;
 use crate::cache::Decision;
-use crate::counters::DropReason;
+use crate::counters::{DropReason, Drops};
 use crate::extract::{Extracted, extract_into};
 use crate::offload::Capabilities;
 use crate::offload::fit::{Fit, fit};
 use crate::pipeline::{
-    Effect, Frozen, Moment, Rule, Translation, Verdict, Waiting, resume, translate_out,
+    DpAction, Effect, Frozen, Moment, Rule, Translation, Verdict, Waiting, resume, translate_out,
 };
 use crate::port::PortIndex;
 use crate::tick::Tick;
@@ -83,6 +83,19 @@ pub struct Resumed {
     pub packet: Vec<u8>,
     /// What no header says of it.
     pub fields: Match,
+}
+
+/// A frame that a trace takes along.
+#[derive(Debug)]
+pub struct Traced {
+    /// The port it is taken to have come by.
+    pub in_port: PortIndex,
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// With which it was looked up, headers aside.
+    pub key: SparseKey,
+    /// What was decided.
+    pub actions: Vec<DpAction>,
 }
 
 impl Worker {
@@ -224,6 +237,52 @@ impl Worker {
         let tables = Arc::clone(&self.tables);
         let translation = resume(&tables, &key, &job.frozen, None);
         self.follow(packet, &extracted, translation, now, tick);
+    }
+
+    /// Does to a traced frame what was decided, except that it leaves by no port: controllers are told
+    /// of it. Answers the frames whose headers are to be read again, each with the number of its stop.
+    pub fn walk(&mut self, job: &Traced, now: Instant, tick: Tick) -> Vec<(u32, Vec<u8>)> {
+        self.set_moment(now, tick);
+        let Some(packet) = self.pool.packet(&job.frame, job.in_port) else {
+            return Vec::new();
+        };
+        let mut extracted = Extracted::default();
+        let port = OfPort(job.in_port.0);
+        if extract_into(packet.head(), packet.len(), port, &mut extracted).is_err() {
+            self.pool.drop_packet(packet);
+            return Vec::new();
+        }
+        extracted.key = job.key;
+        let mut sink = Sink::default();
+        // What is only looked at counts nowhere; controllers are told of it like of any other.
+        let mut uncounted = Drops::default();
+        let tools = Tools {
+            pool: &mut self.pool,
+            sink: &mut sink,
+            drops: &mut uncounted,
+            now: self.moment,
+        };
+        execute(
+            packet,
+            &extracted,
+            &job.actions,
+            DropReason::RuleDrop,
+            tools,
+        );
+        for (_, packet) in sink.outputs {
+            self.pool.drop_packet(packet);
+        }
+        for punted in sink.punted {
+            self.stats.answers += 1;
+            self.tell_controller(punted);
+        }
+        self.upcalls.wake();
+        let mut again = Vec::new();
+        for Again { frozen, packet, .. } in sink.again {
+            again.push((frozen.id, packet.to_vec()));
+            self.pool.drop_packet(packet);
+        }
+        again
     }
 
     /// A packet of our own, and what its headers say.

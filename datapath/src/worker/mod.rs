@@ -30,7 +30,7 @@ use crate::pipeline::{Moment, Tables};
 use crate::tick::Tick;
 
 pub use command::{Command, Megaflow, Snapshot, Stopped};
-pub use jobs::{PacketOut, Resumed};
+pub use jobs::{PacketOut, Resumed, Traced};
 pub use ports::{Inbox, QueueId, Route};
 pub use run::{WaitPolicy, WorkerHandle, event_queue, start};
 pub use stats::{Stage, StageCounters, Stats};

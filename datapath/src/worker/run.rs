@@ -324,6 +324,11 @@ impl Loop {
                 self.worker.resume(&job, now, tick);
                 let _ = done.send(());
             }
+            Command::Walk(job, reply) => {
+                let (now, tick) = self.now();
+                let again = self.worker.walk(&job, now, tick);
+                let _ = reply.send(again);
+            }
             Command::Release(ticket, done) => {
                 let (now, tick) = self.now();
                 self.worker.release(ticket, now, tick);

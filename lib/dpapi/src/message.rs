@@ -139,18 +139,8 @@ pub enum Request {
     Workers,
     /// Dropped packets by reason; [`Reply::Drops`].
     Drops,
-    /// What would happen to a packet; [`Reply::Trace`].
-    Trace {
-        /// Where it comes in.
-        bridge: BridgeId,
-        /// The packet's fields; `in_port` is an OpenFlow number of the bridge.
-        key: Box<FlowKey>,
-        /// The frame itself, where there is one.
-        packet: Option<Vec<u8>>,
-        /// With the effects that the packet would have: addresses and flows learned, packets sent to
-        /// controllers.
-        effects: bool,
-    },
+    /// What would happen to a packet, or happens; [`Reply::Trace`].
+    Trace(Box<TraceRequest>),
     /// Change how idle workers wait; [`Reply::Done`].
     SetPoll(PollMode),
     /// End the process and give everything back; [`Reply::Done`] comes before the end.
@@ -472,11 +462,41 @@ pub struct DropRow {
     pub packets: u64,
 }
 
+/// A packet to be traced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// Where it comes in.
+    pub bridge: BridgeId,
+    /// Its fields; `in_port` is an OpenFlow number, which the bridge need not have.
+    pub key: FlowKey,
+    /// The packet itself.
+    pub frame: TraceFrame,
+    /// A controller sends it with these actions, instead of its coming by a port.
+    pub actions: Option<Vec<Action>>,
+    /// Call ports by their names.
+    pub names: bool,
+}
+
+/// The packet of a trace. With a packet the trace has its effects: addresses and flows are learned and
+/// controllers are told; it leaves by no port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TraceFrame {
+    /// There is none: nothing is changed.
+    None,
+    /// These bytes; what their headers say counts, not what the key says of headers.
+    Bytes(Vec<u8>),
+    /// One with the key's headers and this payload.
+    Made(Vec<u8>),
+}
+
 /// What a trace found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceReport {
-    /// The way through the tables, line by line.
+    /// The way through the tables, line by line. Where headers are read again another way begins, and
+    /// the line with the actions of each but the last is among these.
     pub lines: Vec<String>,
-    /// What the datapath would do.
+    /// What the datapath would do, at the end of the last way.
     pub actions: String,
+    /// Why the packet is dropped all the same, a sentence, if its last way was too long.
+    pub failure: Option<String>,
 }

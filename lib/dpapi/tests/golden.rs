@@ -9,8 +9,8 @@ use std::path::Path;
 use vswitch_dpapi::frame::encode;
 use vswitch_dpapi::message::{
     DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, PollMode,
-    PortCounters, PortStats, Reply, Request, StageStats, State, TableStats, TraceReport,
-    WorkerStats,
+    PortCounters, PortStats, Reply, Request, StageStats, State, TableStats, TraceFrame,
+    TraceReport, TraceRequest, WorkerStats,
 };
 use vswitch_dpapi::{
     Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Event, FlowLimit, MirrorSpec,
@@ -51,7 +51,7 @@ fn covered(request: &Request, reply: &Reply) {
         | Request::Ports
         | Request::Workers
         | Request::Drops
-        | Request::Trace { .. }
+        | Request::Trace(_)
         | Request::SetPoll(_)
         | Request::Shutdown
         | Request::FdbStats { .. } => {}
@@ -277,12 +277,20 @@ fn requests() -> Vec<Request> {
         Request::Ports,
         Request::Workers,
         Request::Drops,
-        Request::Trace {
+        Request::Trace(Box::new(TraceRequest {
             bridge,
-            key: Box::new(key),
-            packet: Some(vec![1, 2]),
-            effects: true,
-        },
+            key,
+            frame: TraceFrame::Bytes(vec![1, 2]),
+            actions: Some(vec![Action::Exit]),
+            names: true,
+        })),
+        Request::Trace(Box::new(TraceRequest {
+            bridge,
+            key,
+            frame: TraceFrame::Made(vec![3]),
+            actions: None,
+            names: false,
+        })),
         Request::SetPoll(PollMode::Busy),
         Request::Shutdown,
         Request::FdbStats { bridge },
@@ -408,6 +416,7 @@ fn replies() -> Vec<Reply> {
         Reply::Trace(TraceReport {
             lines: vec!["Flow: ip".into()],
             actions: "drop".into(),
+            failure: Some("Too deep".into()),
         }),
         Reply::Event(Box::new(Event::PacketIn(Box::new(PacketIn {
             bridge: BridgeId(1),

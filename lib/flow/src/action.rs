@@ -435,8 +435,8 @@ pub enum Action {
     PushPbb(u16),
     /// Take the PBB service tag off.
     PopPbb,
-    /// Count the IP TTL down; a used up one goes to these controllers with
-    /// [`Reason::InvalidTtl`].
+    /// Count the IP TTL down; a packet whose TTL is used up goes to these controllers with
+    /// [`Reason::InvalidTtl`], to controller 0 when none is named.
     DecTtl(Vec<u16>),
     /// Count the outer MPLS TTL down.
     DecMplsTtl,

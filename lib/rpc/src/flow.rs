@@ -61,7 +61,8 @@ pub struct Row {
     pub text: String,
 }
 
-/// `trace`: what would happen to a packet. Nothing is learned, sent or counted.
+/// `trace`: what would happen to a packet. Only with a packet, given or made, is anything learned or
+/// told to controllers; it is sent nowhere, and no flow counts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {
@@ -69,6 +70,15 @@ pub struct Trace {
     pub bridge: String,
     /// The packet's fields in flow syntax: `in_port=1,dl_src=...,ip,nw_dst=10.0.0.2`.
     pub flow: String,
+    /// The packet's bytes in hexadecimal; its headers then count, not those of the flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet: Option<String>,
+    /// Make a packet with the flow's headers.
+    #[serde(default)]
+    pub generate: bool,
+    /// Call ports by their names.
+    #[serde(default)]
+    pub names: bool,
 }
 
 /// The answer to `trace`.
@@ -77,6 +87,10 @@ pub struct Story {
     /// What happened, in order, indented by depth; the line `Datapath actions: ...` is not among
     /// them.
     pub lines: Vec<String>,
-    /// What is done to the packet in the end: `2,set(...),3` or `drop`.
+    /// What is done to the packet in the end: `2,set(...),3` or `drop`. Numbers of ports are those of
+    /// the packet process.
     pub datapath_actions: String,
+    /// Why the packet is dropped all the same, a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }

@@ -4,17 +4,21 @@
 //! them again, and they end with the switch.
 
 use vswitch_dpapi::BridgeId;
-use vswitch_dpapi::message::{FlowStats, Reply, Request};
+use vswitch_dpapi::message::{FlowStats, Reply, Request, TraceFrame, TraceRequest};
 use vswitch_flow::text::{Actions, ParseError, parse_flow, parse_match};
 use vswitch_flow::{FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect, OfPort};
 use vswitch_rpc::flow::{AddFlow, DelFlows, DumpFlows, Row, Story, Trace};
 use vswitch_rpc::method::{Done, Removed};
 use vswitch_rpc::{Code, Refusal};
 
+use super::frame::{self, FrameError};
 use crate::control::Control;
 use crate::dataplane::unexpected;
 use crate::model::Bridge;
 use crate::openflow::tables::Tables;
+
+/// Bytes behind the headers of a packet that is made for a trace, as Open vSwitch has it.
+pub(super) const PAYLOAD: usize = 64;
 
 /// Which flows of a bridge are meant.
 struct Filter {
@@ -149,16 +153,37 @@ impl Control {
     pub(super) async fn trace(&mut self, call: Trace) -> Result<Story, Refusal> {
         let bridge = self.belief.switch.bridge(&call.bridge)?;
         let packet = parse_match(&call.flow, &|name| number(bridge, name)).map_err(bad_text)?;
-        let request = Request::Trace {
-            bridge: BridgeId(bridge.id),
-            key: Box::new(packet.key()),
-            packet: None,
-            effects: false,
+        let frame = match (call.packet, call.generate) {
+            (None, false) => TraceFrame::None,
+            (None, true) => TraceFrame::Made(frame::payload(PAYLOAD)),
+            (Some(bytes), false) => {
+                let bytes = frame::read_frame(&bytes);
+                let refused = |why: FrameError| Refusal::new(Code::Refused, why.to_string());
+                TraceFrame::Bytes(bytes.map_err(refused)?)
+            }
+            (Some(_), true) => {
+                let text = "either a packet is given or one is to be made, not both";
+                return Err(Refusal::new(Code::Refused, text));
+            }
         };
+        let request = TraceRequest {
+            bridge: BridgeId(bridge.id),
+            key: packet.key(),
+            frame,
+            actions: None,
+            names: call.names,
+        };
+        self.follow(request).await
+    }
+
+    /// Traces a packet.
+    pub(super) async fn follow(&mut self, request: TraceRequest) -> Result<Story, Refusal> {
+        let request = Request::Trace(Box::new(request));
         match self.dataplane.ask(&request).await? {
             Reply::Trace(report) => Ok(Story {
                 lines: report.lines,
                 datapath_actions: report.actions,
+                failure: report.failure,
             }),
             other => Err(unexpected(&other).into()),
         }

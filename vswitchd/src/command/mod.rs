@@ -4,6 +4,7 @@ pub mod appctl;
 mod bridge;
 mod datapath;
 mod flow;
+mod frame;
 mod mirror;
 mod port;
 mod show;

@@ -49,6 +49,8 @@ pub enum Command {
     OfprotoList,
     /// `ofproto/trace`
     OfprotoTrace,
+    /// `ofproto/trace-packet-out`
+    OfprotoTracePacketOut,
     /// `revalidator/purge` and `revalidator/wait`
     Revalidator,
     /// `upcall/show`
@@ -181,6 +183,13 @@ pub const ROWS: &[Row] = &[
         1,
         ANY,
         Command::OfprotoTrace,
+    ),
+    row(
+        "ofproto/trace-packet-out",
+        "[-consistent] {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet] actions",
+        2,
+        ANY,
+        Command::OfprotoTracePacketOut,
     ),
     row("revalidator/purge", "", 0, 0, Command::Revalidator),
     row("revalidator/wait", "", 0, 0, Command::Revalidator),

@@ -15,6 +15,7 @@ use crate::action::{
     NatKind, NatPorts, OfPort, Sample, Subfield, ToController,
 };
 use crate::field::Field;
+use crate::key::FlowKey;
 
 /// Prints a list of actions; the empty list is `drop`.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,29 @@ struct Bits(Subfield);
 impl fmt::Display for Bits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         subfield::print(self.0, f)
+    }
+}
+
+/// What bits of a field are in a packet: `NXM_NX_REG0[] is now 0x3`, as traces say it.
+#[derive(Clone, Copy, Debug)]
+pub struct IsNow<'a>(
+    /// Which bits.
+    pub Subfield,
+    /// The packet.
+    pub &'a FlowKey,
+);
+
+impl fmt::Display for IsNow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bits, key) = *self;
+        let row = bits.field.info();
+        write!(f, "{} is now ", Bits(bits))?;
+        let value = (key.field(bits.field) & bits.mask()) >> bits.offset;
+        if bits == Subfield::whole(bits.field) {
+            value::print_in_action(row, value, row.max(), None, f)
+        } else {
+            value::hex(value, f)
+        }
     }
 }
 

@@ -37,7 +37,7 @@ use thiserror::Error;
 
 use crate::check::Fault;
 
-pub use action_print::Actions;
+pub use action_print::{Actions, IsNow};
 pub use actions::parse_actions;
 pub use datapath::DatapathFlow;
 pub use flow::{

@@ -104,6 +104,9 @@ pub fn trace(story: &Story) -> String {
         add!(text, "{line}\n");
     }
     add!(text, "Datapath actions: {}\n", story.datapath_actions);
+    if let Some(failure) = &story.failure {
+        add!(text, "{failure}\n");
+    }
     text
 }
 
@@ -191,10 +194,17 @@ mod tests {
         let story = Story {
             lines: vec!["Flow: in_port=1".into(), "bridge(\"br0\")".into()],
             datapath_actions: "2,3".into(),
+            failure: None,
         };
         assert_eq!(
             trace(&story),
             "Flow: in_port=1\nbridge(\"br0\")\nDatapath actions: 2,3\n"
         );
+        let failed = Story {
+            lines: Vec::new(),
+            datapath_actions: "drop".into(),
+            failure: Some("Too deep.".into()),
+        };
+        assert_eq!(trace(&failed), "Datapath actions: drop\nToo deep.\n");
     }
 }

@@ -47,7 +47,7 @@ pub enum AppctlError {
     /// `dpctl/*`.
     #[error(transparent)]
     Dpctl(#[from] arguments::DpctlError),
-    /// `ofproto/trace`.
+    /// `ofproto/trace`, `ofproto/trace-packet-out`.
     #[error(transparent)]
     Trace(#[from] trace::TraceError),
     /// `vlog/*`.
@@ -114,6 +114,7 @@ impl Control {
             Command::MemoryShow => self.memory_show().await?,
             Command::OfprotoList => self.list_br()?.iter().map(|br| format!("{br}\n")).collect(),
             Command::OfprotoTrace => self.ofproto_trace(args).await?,
+            Command::OfprotoTracePacketOut => self.ofproto_trace_packet_out(args).await?,
             // Cached answers are checked when they are used, and counters are exact when they are
             // asked for: there is nothing to wait for.
             Command::Revalidator => String::new(),

@@ -1,19 +1,28 @@
 //! `ofproto/trace`: a bridge and a flow as OpenFlow writes it, or a flow as the packet process
-//! writes it, perhaps behind the packet process's name.
+//! writes it, perhaps behind the packet process's name; then perhaps a packet's bytes.
+//! `ofproto/trace-packet-out` has actions besides, as a controller would send the packet.
 //!
 //! A flow of the packet process is turned into one of the bridge that its port is on. Masks in it
 //! are overlooked: one packet has the values, whatever else would match.
 //!
 //! Spec: `parse_flow_and_packet` in `ofproto/ofproto-dpif-trace.c`, `lib/odp-util.c` of Open vSwitch.
 
-use vswitch_flow::OfPort;
-use vswitch_flow::text::parse_match;
-use vswitch_rpc::flow::Trace;
+use vswitch_dpapi::BridgeId;
+use vswitch_dpapi::message::{TraceFrame, TraceRequest};
+use vswitch_flow::check::{Checker, Fault};
+use vswitch_flow::text::{ParseError, parse_actions, parse_match};
+use vswitch_flow::{Action, FlowMask, Match, OfPort};
 use vswitch_rpc::text;
 
 use super::AppctlError;
 use super::arguments::is_datapath;
+use crate::command::flow::PAYLOAD;
+use crate::command::frame::{self, FrameError};
 use crate::control::Control;
+use crate::openflow::refuse;
+
+/// Most bytes that `--l7-len` makes.
+const PAYLOAD_MAX: usize = 64_000;
 
 /// Why there is nothing to trace, in the words of Open vSwitch where it has some.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +30,12 @@ pub enum TraceError {
     /// An option nobody knows.
     #[error("{0}: unknown option")]
     Option(String),
+    /// An option that lacks what belongs to it.
+    #[error("Missing argument for option {0}")]
+    NoArgument(String),
+    /// A payload nobody sends.
+    #[error("{0}: too much L7 data")]
+    Payload(String),
     /// More than a bridge, a flow and a packet.
     #[error("too many arguments")]
     TooMany,
@@ -35,7 +50,7 @@ pub enum TraceError {
     UnknownBridge(String),
     /// The flow of a bridge cannot be read.
     #[error("Bad openflow flow syntax: {0}")]
-    BadFlow(String),
+    BadFlow(ParseError),
     /// The flow of the packet process cannot be read.
     #[error("syntax error at {0}")]
     Syntax(String),
@@ -45,12 +60,15 @@ pub enum TraceError {
     /// The packet process has no such port.
     #[error("no OpenFlow port for datapath port {0}")]
     NoPort(String),
-    /// Side effects are asked for.
-    #[error("-generate is not possible: a trace changes nothing here")]
-    Generate,
-    /// The bytes of a packet.
-    #[error("a packet's bytes cannot be traced: leave them out and give its fields as a flow")]
-    Packet,
+    /// The bytes are no packet.
+    #[error(transparent)]
+    Packet(#[from] FrameError),
+    /// The actions cannot be read.
+    #[error(transparent)]
+    Actions(ParseError),
+    /// The actions cannot be done.
+    #[error("Bad actions: {}", refuse::fault(.0))]
+    BadActions(Fault),
 }
 
 /// Where a packet begins its way.
@@ -60,47 +78,78 @@ enum Start<'a> {
     Datapath(&'a str),
 }
 
-impl<'a> Start<'a> {
-    fn read(args: &'a [String]) -> Result<Self, TraceError> {
+/// What is to be traced.
+#[derive(Debug, PartialEq, Eq)]
+struct Call<'a> {
+    start: Start<'a>,
+    frame: TraceFrame,
+    names: bool,
+    /// Actions have to find what they work on.
+    consistent: bool,
+}
+
+impl<'a> Call<'a> {
+    /// Reads the words of a command; `for_actions` if it has actions besides, which are not among them.
+    fn read(args: &'a [String], for_actions: bool) -> Result<Self, TraceError> {
+        let (mut generate, mut names, mut consistent) = (false, false, false);
+        let mut payload = frame::payload(PAYLOAD);
         let mut words = Vec::new();
-        for arg in args {
-            match arg.as_str() {
-                "-generate" | "--generate" => return Err(TraceError::Generate),
-                // Ports have no other names than those that are printed anyway.
-                "-names" | "--names" => {}
+        let mut args = args.iter().map(String::as_str);
+        while let Some(arg) = args.next() {
+            let mut argument = || {
+                let next = args.next();
+                next.ok_or_else(|| TraceError::NoArgument(arg.into()))
+            };
+            match arg {
+                "-generate" | "--generate" => generate = true,
+                "-names" | "--names" => names = true,
+                "-consistent" | "--consistent" if for_actions => consistent = true,
+                "--l7" => payload = frame::read_bytes(argument()?)?,
+                "--l7-len" => {
+                    let text = argument()?;
+                    let len = text.parse().ok().filter(|len| *len <= PAYLOAD_MAX);
+                    let len = len.ok_or_else(|| TraceError::Payload(text.into()))?;
+                    payload = frame::payload(len);
+                }
                 option if option.starts_with('-') => {
                     return Err(TraceError::Option(option.into()));
                 }
+                _ if words.len() >= 3 => return Err(TraceError::TooMany),
                 word => words.push(word),
             }
         }
-        if words.len() > 1 && words.last().is_some_and(|word| is_packet(word)) {
-            return Err(TraceError::Packet);
-        }
-        match *words {
-            [] => Err(TraceError::Nothing),
-            [flow] if is_datapath_flow(flow) => Ok(Self::Datapath(flow)),
-            [other] => Err(TraceError::NoBridge(other.into())),
-            [datapath, flow] if is_datapath_flow(flow) => {
-                if is_datapath(datapath) {
-                    Ok(Self::Datapath(flow))
-                } else {
-                    Err(TraceError::NoDatapath)
+        let mut frame = TraceFrame::None;
+        if generate {
+            frame = TraceFrame::Made(payload);
+        } else if let [_, .., last] = *words {
+            match frame::read_frame(last) {
+                Ok(bytes) => {
+                    frame = TraceFrame::Bytes(bytes);
+                    words.pop();
                 }
+                Err(why) if words.len() > 2 => return Err(why.into()),
+                Err(_) => {}
             }
-            [bridge, flow] => Ok(Self::Bridge(bridge, flow)),
-            _ => Err(TraceError::TooMany),
         }
+        let start = match *words {
+            [flow] if is_datapath_flow(flow) => Start::Datapath(flow),
+            [other] => return Err(TraceError::NoBridge(other.into())),
+            [datapath, flow] if is_datapath_flow(flow) => {
+                if !is_datapath(datapath) {
+                    return Err(TraceError::NoDatapath);
+                }
+                Start::Datapath(flow)
+            }
+            [bridge, flow] => Start::Bridge(bridge, flow),
+            _ => return Err(TraceError::Nothing),
+        };
+        Ok(Self {
+            start,
+            frame,
+            names,
+            consistent,
+        })
     }
-}
-
-/// Whether this is an Ethernet header in hexadecimal at least.
-fn is_packet(word: &str) -> bool {
-    let digits = word.bytes().filter(u8::is_ascii_hexdigit).count();
-    let others = word
-        .bytes()
-        .filter(|b| !b.is_ascii_hexdigit() && *b != b' ');
-    digits >= 28 && others.count() == 0
 }
 
 /// Whether this is a flow of the packet process: each of its parts is a word with parentheses.
@@ -175,6 +224,15 @@ fn field(group: &str, part: &str) -> Option<&'static str> {
         ("mpls", "ttl") => "mpls_ttl",
         ("mpls", "bos") => "mpls_bos",
         ("skb_mark", "") => "pkt_mark",
+        ("ct_state", "") => "ct_state",
+        ("ct_zone", "") => "ct_zone",
+        ("ct_mark", "") => "ct_mark",
+        ("ct_label", "") => "ct_label",
+        ("tunnel", "tun_id") => "tun_id",
+        ("tunnel", "src") => "tun_src",
+        ("tunnel", "dst") => "tun_dst",
+        ("tunnel", "ipv6_src") => "tun_ipv6_src",
+        ("tunnel", "ipv6_dst") => "tun_ipv6_dst",
         _ => return None,
     })
 }
@@ -200,9 +258,13 @@ fn read_flow(text: &str) -> Result<(Option<&str>, Vec<String>), TraceError> {
                 for part in inside.split(',').filter(|part| !part.is_empty()) {
                     let (name, value) = part.split_once('=').unwrap_or(("", part));
                     let value = value.split('/').next().unwrap_or_default();
-                    // The tag's one bit that says it is there.
-                    if (group, name) == ("vlan", "cfi") {
-                        continue;
+                    match (group, name) {
+                        // The tag's one bit that says it is there.
+                        ("vlan", "cfi") => continue,
+                        // How the outer headers were, which no flow asks for.
+                        ("tunnel", "tos" | "ttl" | "tp_src" | "tp_dst") => continue,
+                        ("tunnel", "") if value.starts_with("flags(") => continue,
+                        _ => {}
                     }
                     let field = field(group, name).ok_or_else(|| syntax(part))?;
                     fields.push(format!("{field}={value}"));
@@ -223,15 +285,42 @@ fn is_nothing(value: &str) -> bool {
 
 impl Control {
     pub(super) async fn ofproto_trace(&mut self, args: &[String]) -> Result<String, AppctlError> {
-        let (bridge, flow) = match Start::read(args)? {
+        let request = self.trace_request(&Call::read(args, false)?)?;
+        Ok(text::trace(&self.follow(request).await?))
+    }
+
+    pub(super) async fn ofproto_trace_packet_out(
+        &mut self,
+        args: &[String],
+    ) -> Result<String, AppctlError> {
+        // The row in the table says that there are two at least.
+        let Some((actions, args)) = args.split_last() else {
+            return Err(TraceError::Nothing.into());
+        };
+        let actions = parse_actions(actions, &|_| None).map_err(TraceError::Actions)?;
+        let call = Call::read(args, true)?;
+        let mut request = self.trace_request(&call)?;
+        check(&actions, &request, call.consistent)?;
+        request.actions = Some(actions);
+        Ok(text::trace(&self.follow(request).await?))
+    }
+
+    fn trace_request(&self, call: &Call<'_>) -> Result<TraceRequest, TraceError> {
+        let (bridge, flow) = match call.start {
             Start::Bridge(bridge, flow) => (bridge.to_owned(), flow.to_owned()),
             Start::Datapath(flow) => self.flow_of_bridge(flow)?,
         };
         let found = self.belief.switch.bridge(&bridge);
-        let found = found.map_err(|_| TraceError::UnknownBridge(bridge.clone()))?;
+        let found = found.map_err(|_| TraceError::UnknownBridge(bridge))?;
         let number = |name: &str| found.ports.get(name).map(|port| OfPort(port.of_port));
-        parse_match(&flow, &number).map_err(|error| TraceError::BadFlow(error.to_string()))?;
-        Ok(text::trace(&self.trace(Trace { bridge, flow }).await?))
+        let packet = parse_match(&flow, &number).map_err(TraceError::BadFlow)?;
+        Ok(TraceRequest {
+            bridge: BridgeId(found.id),
+            key: packet.key(),
+            frame: call.frame.clone(),
+            actions: None,
+            names: call.names,
+        })
     }
 
     /// The bridge of a flow of the packet process, and the flow as that bridge sees it.
@@ -245,8 +334,19 @@ impl Control {
         };
         let (bridge, found) = found.ok_or_else(|| TraceError::NoPort(port.into()))?;
         fields.insert(0, format!("in_port={}", found.of_port));
+        if !fields.iter().any(|field| field.starts_with("dl_type=")) {
+            // To the packet process, no type is that of frames that name none.
+            fields.push("dl_type=0x05ff".to_owned());
+        }
         Ok((bridge.name.clone(), fields.join(",")))
     }
+}
+
+/// Whether actions can be done to a packet.
+fn check(actions: &[Action], request: &TraceRequest, strict: bool) -> Result<(), TraceError> {
+    let packet = Match::new(&request.key, &FlowMask::EXACT);
+    let checked = Checker::new(&packet, strict).list(actions);
+    checked.map_err(TraceError::BadActions)
 }
 
 #[cfg(test)]
@@ -259,24 +359,23 @@ mod tests {
 
     #[test]
     fn the_forms_are_told_apart() {
-        let bridge = words("br0 in_port=1,ip");
-        assert_eq!(
-            Start::read(&bridge),
-            Ok(Start::Bridge("br0", "in_port=1,ip"))
-        );
-        for text in [
-            "in_port(1),eth_type(0x0800)",
-            "netdev@ovs-netdev in_port(1)",
-        ] {
+        let start = |text: &str| {
             let args = words(text);
-            assert!(
-                matches!(Start::read(&args), Ok(Start::Datapath(_))),
-                "{text}"
-            );
-        }
-        let packet = "ffffffffffff0200000000010806";
+            let call = Call::read(&args, false).expect(text);
+            match call.start {
+                Start::Bridge(bridge, flow) => format!("{bridge} {flow}"),
+                Start::Datapath(flow) => flow.to_owned(),
+            }
+        };
+        assert_eq!(start("br0 in_port=1,ip"), "br0 in_port=1,ip");
+        assert_eq!(
+            start("in_port(1),eth_type(0x0800)"),
+            "in_port(1),eth_type(0x0800)"
+        );
+        assert_eq!(start("netdev@ovs-netdev in_port(1)"), "in_port(1)");
         for (text, error) in [
             ("", "Syntax error"),
+            ("--names", "Syntax error"),
             (
                 "br0",
                 "syntax error at br0 (or the bridge name was omitted)",
@@ -284,19 +383,64 @@ mod tests {
             ("system@ovs-system in_port(1)", "Cannot find the datapath"),
             ("br0 in_port=1 a b", "too many arguments"),
             ("br0 in_port=1 --zz", "--zz: unknown option"),
-            (
-                "br0 in_port=1 -generate",
-                "-generate is not possible: a trace changes nothing here",
-            ),
-            (
-                &format!("br0 in_port=1 {packet}"),
-                "a packet's bytes cannot be traced: leave them out and give its fields as a flow",
-            ),
+            ("br0 in_port=1 -consistent", "-consistent: unknown option"),
+            ("br0 in_port=1 --l7", "Missing argument for option --l7"),
+            ("br0 in_port=1 --l7-len 64001", "64001: too much L7 data"),
+            ("br0 in_port=1 5054zz", "Trailing garbage in packet data"),
+            ("br0 in_port=1 5054", "Packet data too short for Ethernet"),
+            ("br0 in_port=1 -generate 5054", "Syntax error"),
         ] {
             let args = words(text);
-            let refused = Start::read(&args).expect_err(text);
+            let refused = Call::read(&args, false).expect_err(text);
             assert_eq!(refused.to_string(), error);
         }
+    }
+
+    #[test]
+    fn a_packet_is_given_or_made() {
+        let frame = |text: &str| {
+            let args = words(text);
+            Call::read(&args, true).expect(text).frame
+        };
+        let packet = "ffffffffffff0200000000010806";
+        let bytes = frame::read_frame(packet).expect("a frame");
+        assert_eq!(frame("br0 in_port=1"), TraceFrame::None);
+        assert_eq!(
+            frame(&format!("br0 -consistent in_port=1 {packet}")),
+            TraceFrame::Bytes(bytes.clone())
+        );
+        assert_eq!(
+            frame(&format!("in_port(1) {packet}")),
+            TraceFrame::Bytes(bytes)
+        );
+        assert_eq!(
+            frame("br0 in_port=1 -generate --l7 0102"),
+            TraceFrame::Made(vec![1, 2])
+        );
+        assert_eq!(
+            frame("br0 --l7-len 3 in_port=1 --generate"),
+            TraceFrame::Made(vec![0, 1, 2])
+        );
+    }
+
+    #[test]
+    fn actions_that_find_nothing_are_bad_only_when_that_is_asked() {
+        let request = |flow| TraceRequest {
+            bridge: BridgeId(1),
+            key: parse_match(flow, &|_| None).expect(flow).key(),
+            frame: TraceFrame::None,
+            actions: None,
+            names: false,
+        };
+        let actions =
+            parse_actions("set_field:1.2.3.4->ip_dst,output:2", &|_| None).expect("actions");
+        assert_eq!(check(&actions, &request("ip"), true), Ok(()));
+        assert_eq!(check(&actions, &request("arp"), false), Ok(()));
+        let refused = check(&actions, &request("arp"), true).expect_err("no address");
+        assert_eq!(
+            refused.to_string(),
+            "Bad actions: OFPBAC_MATCH_INCONSISTENT"
+        );
     }
 
     #[test]
@@ -319,8 +463,12 @@ mod tests {
             "in_port(p1),eth_type(0x8100),vlan(vid=5,pcp=2),encap(eth_type(0x0806),arp(op=1))",
         );
         assert_eq!(fields, "dl_vlan=5,dl_vlan_pcp=2,dl_type=0x0806,arp_op=1");
-        let refused = read_flow("in_port(1),tunnel(tun_id=0x1)").unwrap_err();
-        assert_eq!(refused.to_string(), "syntax error at tun_id=0x1");
+        let (_, fields) = read(
+            "tunnel(tun_id=0x1,src=1.1.1.1,ttl=64,flags(-df+csum)),in_port(1),ct_state(+est+trk)",
+        );
+        assert_eq!(fields, "tun_id=0x1,tun_src=1.1.1.1,ct_state=+est+trk");
+        let refused = read_flow("in_port(1),nsh(flags=0)").unwrap_err();
+        assert_eq!(refused.to_string(), "syntax error at flags=0");
         assert!(
             read_flow("recirc_id(0x5)").is_err(),
             "there is no such state"
