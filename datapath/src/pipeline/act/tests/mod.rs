@@ -1,6 +1,9 @@
 //! Actions on real frames: extracted, translated, carried out, and again where headers are read
 //! anew, as a worker does it.
 
+mod choices;
+mod headers;
+
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Change, Desired, FlowLimit, PortConfig, PortId, PortKind, PortSpec,
     VlanSpec,
@@ -139,6 +142,19 @@ fn udp() -> Vec<u8> {
         .udp(1000, 53)
         .payload(&[7; 20])
         .build()
+}
+
+fn mpls_udp(entries: &[(u32, u8)]) -> Vec<u8> {
+    let mut frame = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    for (at, (label, ttl)) in entries.iter().enumerate() {
+        frame = frame.mpls(mpls::Repr {
+            label: *label,
+            traffic_class: 3,
+            bottom: at + 1 == entries.len(),
+            ttl: *ttl,
+        });
+    }
+    frame.ipv4(SRC, DST).udp(1000, 53).payload(&[7; 20]).build()
 }
 
 /// What came of a frame.
@@ -578,6 +594,25 @@ fn a_used_up_ttl_ends_the_list_and_controllers_hear_of_it() {
     );
 }
 
+/// `dec_ttl` without numbers told nobody.
+#[test]
+fn a_used_up_ttl_goes_to_controller_0_when_no_number_is_named() {
+    let tables = tables(vec![flow(
+        0,
+        1,
+        any(),
+        vec![Action::DecTtl(Vec::new()), out(2)],
+    )]);
+    let mut frame = udp();
+    frame[22] = 1;
+    let came = send(&tables, 1, &frame);
+    assert!(came.ports().is_empty());
+    let [(told, _)] = came.punts.as_slice() else {
+        panic!("one controller hears of it: {:?}", came.punts);
+    };
+    assert_eq!((told.to.reason, told.to.id), (Reason::InvalidTtl, 0));
+}
+
 #[test]
 fn controllers_are_told_why_and_with_which_fields() {
     let tables = tables(vec![
@@ -662,455 +697,6 @@ fn port_configuration_is_obeyed() {
             "{port}"
         );
     }
-}
-
-fn mpls_udp(entries: &[(u32, u8)]) -> Vec<u8> {
-    let mut frame = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-    for (at, (label, ttl)) in entries.iter().enumerate() {
-        frame = frame.mpls(mpls::Repr {
-            label: *label,
-            traffic_class: 3,
-            bottom: at + 1 == entries.len(),
-            ttl: *ttl,
-        });
-    }
-    frame.ipv4(SRC, DST).udp(1000, 53).payload(&[7; 20]).build()
-}
-
-#[test]
-fn mpls_entries_are_pushed_as_copies_and_popped() {
-    let push = tables(vec![flow(
-        0,
-        1,
-        any(),
-        vec![Action::PushMpls(0x8847), out(2)],
-    )]);
-    let came = send(&push, 1, &udp());
-    let frame = &came.out[0].1;
-    assert_eq!(
-        frame[12..18],
-        [0x88, 0x47, 0, 0, 1, 64],
-        "label 0, bottom, the packet's TTL"
-    );
-    assert_eq!(frame[18..], udp()[14..]);
-    let came = send(&push, 1, &mpls_udp(&[(100, 9)]));
-    assert_eq!(came.out[0].1, {
-        let mut frame = mpls_udp(&[(100, 9), (100, 9)]);
-        frame[16] &= !1;
-        frame
-    });
-    let pop = tables(vec![flow(
-        0,
-        1,
-        any(),
-        vec![Action::PopMpls(0x0800), out(2)],
-    )]);
-    let came = send(&pop, 1, &mpls_udp(&[(100, 9)]));
-    assert_eq!(
-        (came.out[0].1.as_slice(), came.again),
-        (udp().as_slice(), 0)
-    );
-    assert_eq!(
-        send(&pop, 1, &udp()).out[0].1,
-        udp(),
-        "without an entry nothing happens"
-    );
-}
-
-#[test]
-fn a_popped_entry_shows_what_is_behind_it() {
-    let tables = tables(vec![
-        flow(
-            0,
-            1,
-            any(),
-            vec![
-                load(Field::Reg1, 7),
-                Action::PopMpls(0x0800),
-                resubmit(None, Some(1)),
-                out(9),
-            ],
-        ),
-        flow(
-            1,
-            1,
-            any()
-                .with(Field::EthType, 0x0800)
-                .with(Field::Ipv4Dst, 0x0a00_0002)
-                .with(Field::Reg1, 7),
-            vec![set(Field::UdpDst, 99), Action::DecTtl(vec![0]), out(2)],
-        ),
-    ]);
-    let came = send(&tables, 1, &mpls_udp(&[(100, 9)]));
-    assert_eq!((came.ports(), came.again), (vec![2, 9], 1));
-    let frame = &came.out[0].1;
-    assert_eq!((frame[22], &frame[36..38]), (63, &[0, 99][..]));
-    assert_eq!(frame, &came.out[1].1, "what was written stays");
-}
-
-#[test]
-fn two_stops_with_the_same_rest_are_one() {
-    let tables = tables(vec![
-        flow(
-            0,
-            1,
-            any(),
-            vec![Action::PopMpls(0x0800), resubmit(None, Some(1))],
-        ),
-        flow(1, 1, any(), vec![out(2)]),
-    ]);
-    let stop = |label| {
-        let came = send(&tables, 1, &mpls_udp(&[(label, 9)]));
-        assert_eq!(came.ports(), [2]);
-        came.first.actions
-    };
-    let (one, other) = (stop(1), stop(2));
-    assert_eq!(one, other);
-    let id = |actions: &[DpAction]| match actions.last() {
-        Some(DpAction::Recirculate(frozen)) => frozen.id,
-        other => panic!("{other:?} does not read headers again"),
-    };
-    assert_eq!(id(&one), id(&other));
-    drop((one, other));
-    assert_ne!(id(&stop(1)), 0);
-}
-
-#[test]
-fn three_entries_are_known_without_reading_again() {
-    let tables = tables(vec![
-        flow(
-            0,
-            1,
-            any(),
-            vec![Action::PopMpls(0x8847), resubmit(None, Some(1))],
-        ),
-        flow(
-            1,
-            1,
-            any().with(Field::EthType, 0x8847).with(Field::MplsLabel, 2),
-            vec![Action::PopMpls(0x8847), resubmit(None, Some(2))],
-        ),
-        flow(
-            2,
-            1,
-            any()
-                .with(Field::EthType, 0x8847)
-                .with(Field::MplsLabel, 3)
-                .with(Field::MplsBos, 1),
-            vec![set(Field::MplsTtl, 77), out(2)],
-        ),
-    ]);
-    let came = send(&tables, 1, &mpls_udp(&[(1, 9), (2, 8), (3, 7)]));
-    assert_eq!((came.ports(), came.again), (vec![2], 0));
-    assert_eq!(came.out[0].1, mpls_udp(&[(3, 77)]));
-}
-
-#[test]
-fn ttls_are_copied_between_headers() {
-    let copy = |action| tables(vec![flow(0, 1, any(), vec![action, out(2)])]);
-    let came = send(&copy(Action::CopyTtlOut), 1, &mpls_udp(&[(100, 9)]));
-    assert_eq!(came.out[0].1, mpls_udp(&[(100, 64)]));
-    let came = send(&copy(Action::CopyTtlIn), 1, &mpls_udp(&[(100, 9)]));
-    let frame = &came.out[0].1;
-    assert_eq!(frame[26], 9);
-    let sum = vswitch_packet::checksum::checksum(&frame[18..38]);
-    assert_eq!(sum, 0, "the header's checksum holds");
-    let came = send(&copy(Action::CopyTtlIn), 1, &mpls_udp(&[(1, 9), (2, 8)]));
-    assert_eq!(came.out[0].1, mpls_udp(&[(1, 9), (2, 9)]));
-}
-
-#[test]
-fn backbone_headers_are_pushed_and_popped() {
-    let push = tables(vec![flow(
-        0,
-        1,
-        any(),
-        vec![
-            Action::PushPbb(0x88e7),
-            set(Field::PbbIsid, 0x12345),
-            out(2),
-        ],
-    )]);
-    let tagged = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
-        .tag(EtherType::VLAN, 0x600a)
-        .ipv4(SRC, DST)
-        .tcp(1, 2, tcp::SYN)
-        .build();
-    let came = send(&push, 1, &tagged);
-    let frame = came.out[0].1.clone();
-    assert_eq!(frame[..12], tagged[..12]);
-    assert_eq!(
-        frame[12..18],
-        [0x88, 0xe7, 0x60, 0x01, 0x23, 0x45],
-        "the tag's priority is copied"
-    );
-    assert_eq!(frame[18..], tagged);
-    let pop = tables(vec![
-        flow(
-            0,
-            1,
-            any().with(Field::EthType, 0x88e7),
-            vec![Action::PopPbb, resubmit(None, Some(1))],
-        ),
-        flow(
-            1,
-            1,
-            any()
-                .with(Field::VlanVid, 0x100a)
-                .with(Field::EthType, 0x0800)
-                .with(Field::IpProto, 6)
-                .with(Field::TcpDst, 2),
-            vec![out(3)],
-        ),
-    ]);
-    let came = send(&pop, 1, &frame);
-    let mut whole = tagged;
-    whole.resize(60, 0);
-    assert_eq!(
-        (came.out, came.again),
-        (vec![(3, whole)], 1),
-        "a frame stays one"
-    );
-}
-
-#[test]
-fn truncation_concerns_one_output() {
-    let cut = |port, max_len| Action::OutputTruncated {
-        port: OfPort(port),
-        max_len,
-    };
-    let tables = tables(vec![flow(
-        0,
-        1,
-        any(),
-        vec![cut(2, 20), out(3), cut(2, 9000), cut(4, 30)],
-    )]);
-    let came = send(&tables, 1, &udp());
-    let sizes: Vec<_> = came
-        .out
-        .iter()
-        .map(|(port, frame)| (*port, frame.len()))
-        .collect();
-    assert_eq!(sizes, [(2, 20), (3, 62), (2, 62), (4, 30)]);
-}
-
-#[test]
-fn a_packet_larger_than_so_much_goes_another_way() {
-    let tables = tables(vec![
-        flow(
-            0,
-            1,
-            any(),
-            vec![
-                Action::CheckPktLarger {
-                    len: 62,
-                    dst: part(Field::Reg0, 0, 1),
-                },
-                resubmit(None, Some(1)),
-                out(4),
-            ],
-        ),
-        flow(1, 1, any().with_masked(Field::Reg0, 1, 1), vec![out(2)]),
-        flow(1, 0, any(), vec![out(3)]),
-    ]);
-    assert_eq!(send(&tables, 1, &udp()).ports(), [3, 4]);
-    let mut larger = udp();
-    larger.push(0);
-    assert_eq!(send(&tables, 1, &larger).ports(), [2, 4]);
-}
-
-/// The Open vSwitch test "learn - standard VLAN+MAC learning".
-#[test]
-fn a_packet_makes_the_flow_that_learn_says() {
-    let tci = part(Field::VlanTci, 0, 12);
-    let learn = Learn {
-        idle_timeout: 0,
-        hard_timeout: 60,
-        fin_idle_timeout: 0,
-        fin_hard_timeout: 9,
-        priority: 32768,
-        cookie: 0x5,
-        table: 1,
-        send_flow_rem: false,
-        delete_learned: false,
-        limit: 0,
-        result: None,
-        specs: vec![
-            LearnSpec::Match {
-                src: LearnSource::Field(tci),
-                dst: tci,
-            },
-            LearnSpec::Match {
-                src: LearnSource::Field(Subfield::whole(Field::EthSrc)),
-                dst: Subfield::whole(Field::EthDst),
-            },
-            LearnSpec::Load {
-                src: LearnSource::Value(6),
-                dst: part(Field::Reg0, 4, 8),
-            },
-            LearnSpec::Output(part(Field::InPort, 0, 16)),
-        ],
-    };
-    let tables = tables(vec![flow(
-        0,
-        1,
-        any(),
-        vec![Action::Learn(Box::new(learn)), out(2)],
-    )]);
-    let came = send(&tables, 3, &udp());
-    let [effect] = came.first.effects.as_slice() else {
-        panic!("one flow is learned");
-    };
-    let Effect::Learn { change, .. } = &**effect else {
-        panic!("{effect:?} is no flow");
-    };
-    let rule = &change.rule;
-    let matches = any()
-        .with_masked(Field::VlanTci, 0, 0xfff)
-        .with(Field::EthDst, 0x0200_0000_0001);
-    assert_eq!(rule.matches, matches);
-    assert_eq!((rule.table, rule.hard_timeout, rule.cookie), (1, 60, 5));
-    let actions = [
-        Action::FinTimeout { idle: 0, hard: 9 },
-        Action::Load {
-            dst: part(Field::Reg0, 4, 8),
-            value: 6,
-        },
-        out(3),
-    ];
-    assert_eq!(*rule.instructions.apply, actions);
-    let mask = &came.first.mask;
-    assert_eq!(mask.field(Field::EthSrc), 0xffff_ffff_ffff);
-    assert_eq!(
-        mask.field(Field::EthDst),
-        0,
-        "what is not learned is not read"
-    );
-}
-
-#[test]
-fn only_the_end_of_a_connection_shortens_a_flow() {
-    let tables = tables(vec![flow(
-        0,
-        1,
-        any(),
-        vec![Action::FinTimeout { idle: 5, hard: 6 }, out(2)],
-    )]);
-    let frame = |flags| {
-        Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
-            .ipv4(SRC, DST)
-            .tcp(1, 2, flags)
-            .build()
-    };
-    assert!(send(&tables, 1, &frame(tcp::ACK)).first.effects.is_empty());
-    assert!(send(&tables, 1, &udp()).first.effects.is_empty());
-    let came = send(&tables, 1, &frame(tcp::FIN));
-    assert!(matches!(
-        *came.first.effects[0],
-        Effect::FinTimeout {
-            idle: 5,
-            hard: 6,
-            ..
-        }
-    ));
-}
-
-fn multipath(algorithm: Multilink) -> Action {
-    Action::Multipath(Box::new(Multipath {
-        fields: HashFields::EthSrc,
-        basis: 50,
-        algorithm,
-        max_link: 3,
-        arg: 5,
-        dst: Subfield::whole(Field::Reg0),
-    }))
-}
-
-#[test]
-fn multipath_spreads_evenly_and_stays_with_a_flow() {
-    for algorithm in [
-        Multilink::ModuloN,
-        Multilink::HashThreshold,
-        Multilink::Hrw,
-        Multilink::IterHash,
-    ] {
-        let mut flows = vec![flow(
-            0,
-            1,
-            any(),
-            vec![multipath(algorithm), resubmit(None, Some(1))],
-        )];
-        flows.extend((0..4).map(|link| {
-            flow(
-                1,
-                1,
-                any().with(Field::Reg0, link),
-                vec![out(2 + link as u32)],
-            )
-        }));
-        let tables = tables(flows);
-        let mut shares = [0; 4];
-        for station in 0..400_u16 {
-            let mut key = FlowKey::default();
-            key.set(Field::EthSrc, u128::from(station) | 0x0200_0000_0000);
-            let answer = || translate(&tables, &key, PortIndex(1), None);
-            let first = answer();
-            assert_eq!(first.actions, answer().actions);
-            assert_eq!(first.mask.field(Field::EthSrc), 0xffff_ffff_ffff);
-            let [DpAction::Output(PortIndex(port))] = *first.actions else {
-                panic!("{algorithm:?} chose no link");
-            };
-            shares[port as usize - 2] += 1;
-        }
-        assert!(
-            shares.iter().all(|share| (60..=140).contains(share)),
-            "{algorithm:?} {shares:?}"
-        );
-    }
-}
-
-#[test]
-fn a_bundle_goes_by_members_that_are_up() {
-    let bundle = |algorithm, dst| {
-        Action::Bundle(Box::new(Bundle {
-            fields: HashFields::SymmetricL4,
-            basis: 0,
-            algorithm,
-            members: vec![OfPort(2), OfPort(3)],
-            dst,
-        }))
-    };
-    let flows = vec![
-        flow(
-            0,
-            1,
-            from(1),
-            vec![bundle(BundleAlgorithm::ActiveBackup, None)],
-        ),
-        flow(
-            0,
-            1,
-            from(4),
-            vec![
-                bundle(BundleAlgorithm::Hrw, Some(part(Field::Reg0, 0, 16))),
-                Action::OutputField {
-                    src: part(Field::Reg0, 0, 16),
-                    max_len: 0,
-                },
-            ],
-        ),
-    ];
-    let mut desired = desired(4);
-    let ports = |desired: &Desired, port| {
-        send(&with_groups(desired, vec![], flows.clone()), port, &udp()).ports()
-    };
-    assert_eq!(ports(&desired, 1), [2]);
-    desired.ports[1].config.down = true;
-    assert_eq!(ports(&desired, 1), [3]);
-    assert_eq!(ports(&desired, 4), [3]);
-    desired.ports[2].up = false;
-    assert!(ports(&desired, 1).is_empty());
-    assert!(ports(&desired, 4).is_empty());
 }
 
 #[test]
