@@ -13,6 +13,7 @@
 
 pub mod device;
 pub mod netns;
+pub mod openflow;
 pub mod ovs;
 pub mod process;
 pub mod programs;

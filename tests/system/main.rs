@@ -10,6 +10,7 @@ mod bad_input;
 mod cable;
 mod faults;
 mod matrix;
+mod openflow;
 mod replug;
 mod shutdown;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(shutdown::trials());
     trials.extend(replug::trials());
     trials.extend(faults::trials());
+    trials.extend(openflow::trials());
     trials.extend(matrix::trials(&rigs));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // The last switch ends while the sandbox still stands.
