@@ -47,7 +47,7 @@ pub(crate) const MONITOR: Command = Command {
         COUNT,
     ],
     help: "Show what a switch tells its controllers",
-    long: "Packets for controllers, flows that are gone, ports that change. \n\n\
+    long: "Packets for controllers, flows that are gone, ports that change.\n\n\
            watch: tells of flows: those that are there, then each that is added, changed or \
            deleted. What follows is a match, table=, out_port= or out_group=, and !initial, !add, \
            !delete, !modify, !actions or !own for what is not to be told.",
