@@ -376,6 +376,7 @@ fn slow_readers() -> Result<()> {
     let packet = Message::PacketOut(Box::new(PacketOut {
         buffer: None,
         in_port: OfPort::CONTROLLER,
+        metadata: vswitch_flow::Match::any(),
         actions: vec![Action::Output(OfPort::CONTROLLER)],
         packet: vec![0xab; 1400],
     }));
