@@ -34,7 +34,7 @@ impl Client {
             xid: 0,
         };
         client.send(&Message::Hello(Hello::new(&[Version::V13])))?;
-        let hello = client.next()?;
+        let hello = client.receive()?;
         ensure!(matches!(hello.message, Message::Hello(_)), "{hello:?}");
         Ok(client)
     }
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// The next message.
-    pub fn next(&mut self) -> Result<Decoded> {
+    pub fn receive(&mut self) -> Result<Decoded> {
         let mut bytes = [0; 16 << 10];
         loop {
             if let Some(message) = self.framer.next_message()? {
@@ -74,7 +74,7 @@ impl Client {
     pub fn settle(&mut self) -> Result<()> {
         let xid = self.send(&Message::BarrierRequest)?;
         loop {
-            let decoded = self.next()?;
+            let decoded = self.receive()?;
             match decoded.message {
                 Message::BarrierReply if decoded.xid == xid => return Ok(()),
                 Message::Error(error) => bail!("{} was refused: {error:?}", decoded.xid),
@@ -97,7 +97,7 @@ impl Client {
         let xid = self.ask_for_flows()?;
         let mut flows = Vec::new();
         loop {
-            let decoded = self.next()?;
+            let decoded = self.receive()?;
             let Message::MultipartReply(Reply::Flow(_, rows), more) = decoded.message else {
                 continue;
             };

@@ -33,15 +33,18 @@ const BACK: Duration = Duration::from_secs(10);
 /// then some. What they are sent is many times that.
 const GROWTH_MAX: u64 = 96 << 20;
 
+/// A trial's name, and what it does.
+type Named = (&'static str, fn() -> Result<()>);
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let trials: [(&str, fn() -> Result<()>); 5] = [
+    let trials: [Named; 5] = [
         ("control_killed_amid_a_load", control_killed),
         ("datapath_killed_gets_its_tables_back", datapath_killed),
         ("a_thousand_connections", crowd),
         ("half_messages_hold_up_nobody", half_messages),
         ("peers_that_do_not_read_are_bounded", slow_readers),
     ];
-    let trial = |(name, trial): (&str, fn() -> Result<()>)| {
+    let trial = |(name, trial): Named| {
         Trial::test(format!("openflow/{name}"), move || {
             trial().map_err(|error| failed(&error))
         })
@@ -251,6 +254,10 @@ fn datapath_killed() -> Result<()> {
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a person waits is wall time"
+)]
 fn crowd() -> Result<()> {
     // Each end of a connection is a file.
     let limit = getrlimit(Resource::Nofile);
@@ -376,7 +383,7 @@ fn slow_readers() -> Result<()> {
     let packet = Message::PacketOut(Box::new(PacketOut {
         buffer: None,
         in_port: OfPort::CONTROLLER,
-        metadata: vswitch_flow::Match::any(),
+        metadata: Match::any(),
         actions: vec![Action::Output(OfPort::CONTROLLER)],
         packet: vec![0xab; 1400],
     }));
@@ -387,7 +394,7 @@ fn slow_readers() -> Result<()> {
         }
         witness.settle()?;
     }
-    let told = reader.next()?;
+    let told = reader.receive()?;
     ensure!(matches!(told.message, Message::PacketIn(_)), "{told:?}");
     let after = [resident(control)?, resident(datapath)?];
     for (before, after) in before.into_iter().zip(after) {

@@ -1,10 +1,10 @@
 //! Flow monitors: peers that hear of what becomes of flows.
 //!
-//! What happened is in a bridge's journal ([`super::journal`]); [`Control::tell_monitors`] takes it from
+//! What happened is in a bridge's journal ([`super::journal`]); `Control::tell_monitors` takes it from
 //! there and tells each peer what its monitors watch. A peer that asked for the change itself hears
 //! its xid only, unless its monitor wants more, and hears it before the answer to its next request.
 //!
-//! A peer that does not keep up gets a pause: beyond [`PAUSE_SIZE`] it is told so, and from then on only
+//! A peer that does not keep up gets a pause: beyond `PAUSE_SIZE` it is told so, and from then on only
 //! of flows that go. When it has taken everything it is told what is new or changed since, and that
 //! the pause is over.
 //!
