@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use vswitch_datapath::buffer::SharedFrames;
+use vswitch_datapath::conntrack::Conntrack;
 use vswitch_datapath::fdb::MacKey;
 use vswitch_datapath::offload::Capabilities;
 use vswitch_datapath::pipeline::Tables;
@@ -157,6 +158,7 @@ impl Replay {
             0,
             SharedFrames::new(4096, 1)?,
             Arc::new(tables),
+            Arc::new(Conntrack::new(11)),
             11,
             Arc::clone(&inbox),
             vec![inbox],

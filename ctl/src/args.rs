@@ -168,6 +168,11 @@ fn subcommand(command: &'static Command, word: &'static str) -> clap::Command {
             Argument::Valued(name, value, help) => {
                 clap::Arg::new(name).long(name).value_name(value).help(help)
             }
+            Argument::Repeated(name, value, help) => clap::Arg::new(name)
+                .long(name)
+                .value_name(value)
+                .help(help)
+                .action(ArgAction::Append),
             Argument::Flag(name, short, help) => {
                 let mut flag = clap::Arg::new(name)
                     .long(name)
@@ -270,6 +275,11 @@ impl<'a> Typed<'a> {
     /// An [`Argument::Valued`].
     pub fn value(&self, name: &str) -> Option<String> {
         self.optional(name)
+    }
+
+    /// An [`Argument::Repeated`].
+    pub fn values(&self, name: &str) -> Vec<String> {
+        self.rest(name)
     }
 
     /// The settings of an [`Argument::Options`]. A key given twice is an error: which of the two

@@ -394,6 +394,7 @@ fn trace(datapath: &mut Datapath, frame: TraceFrame, actions: Option<Vec<Action>
         frame,
         actions,
         names: false,
+        ct_next: Vec::new(),
     };
     match datapath.ask(Request::Trace(Box::new(request))) {
         Reply::Trace(report) => report,

@@ -3,8 +3,8 @@
 //! Law: after every round of every worker,
 //!
 //! * packets received + answers made + copies + pieces = sent + refused by ports + told to
-//!   controllers + dropped by reason + held (waiting for a round, for another worker or for a flow
-//!   to be added), and
+//!   controllers + dropped by reason + held (waiting for a round, for another worker, for a flow to
+//!   be added or for other fragments), and
 //! * every frame is free or in a packet that is held.
 //!
 //! [`Sim::run`] checks both, so every test that uses it proves conservation as it goes.
@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vswitch_datapath::buffer::{FramePool, SharedFrames};
+use vswitch_datapath::conntrack::Conntrack;
+use vswitch_datapath::conntrack::fragments::Freed;
 use vswitch_datapath::control::{ChangeError, Ledger, removal};
 use vswitch_datapath::counters::{DropReason, Drops};
 use vswitch_datapath::offload::Capabilities;
@@ -108,6 +110,7 @@ pub struct Sim {
     workers: Vec<Worker>,
     frames: Arc<SharedFrames>,
     frames_at_start: (usize, usize),
+    conntrack: Arc<Conntrack>,
     ledger: Ledger,
     upcalls: Arc<Upcalls>,
     events: Vec<Event>,
@@ -122,6 +125,8 @@ pub struct Sim {
     punted: Vec<(Told, Vec<u8>)>,
     /// Packets that ended in ports that were removed since.
     gone: u64,
+    /// What control gave up.
+    drops: Drops,
 }
 
 impl std::fmt::Debug for Sim {
@@ -148,6 +153,7 @@ impl Sim {
         assert!(gone.expect("the desired state is sound").is_empty());
         let upcalls = Arc::<Upcalls>::default();
         upcalls.set_listened(true);
+        let conntrack = Arc::new(Conntrack::new(7));
         let inboxes: Vec<_> = (0..workers).map(|_| Inbox::new(None)).collect();
         let frames_at_start = frames.free_len();
         let mut sim = Self {
@@ -157,6 +163,7 @@ impl Sim {
                         id as u32,
                         Arc::clone(&frames),
                         Arc::clone(ledger.tables()),
+                        Arc::clone(&conntrack),
                         11 + id as u64,
                         Arc::clone(&inboxes[id]),
                         inboxes.clone(),
@@ -166,6 +173,7 @@ impl Sim {
                 .collect(),
             frames,
             frames_at_start,
+            conntrack,
             ledger,
             upcalls,
             events: Vec::new(),
@@ -181,6 +189,7 @@ impl Sim {
             drops_seen: Drops::default(),
             punted: Vec::new(),
             gone: 0,
+            drops: Drops::default(),
             desired: Desired::default(),
         };
         let mut next = 0;
@@ -384,6 +393,12 @@ impl Sim {
         self.ledger.tables()
     }
 
+    /// The connections, to be looked at.
+    #[must_use]
+    pub fn conntrack(&self) -> &Conntrack {
+        &self.conntrack
+    }
+
     /// A worker, to be looked at.
     #[must_use]
     pub fn worker(&self, number: usize) -> &Worker {
@@ -416,9 +431,24 @@ impl Sim {
         for bridge in self.ledger.tables().bridges() {
             bridge.fdb.expire(self.tick);
         }
+        self.conntrack.sweep(self.tick, usize::MAX);
+        let mut freed = Freed::new();
+        while self.conntrack.fragments().is_due(self.tick) {
+            self.conntrack.fragments().expire(self.tick, &mut freed);
+        }
+        self.free(freed);
         self.credit_rules();
         let gone = self.ledger.expire(self.tick);
         self.publish(gone);
+    }
+
+    /// Frees fragments that waited in vain, as control does.
+    fn free(&mut self, freed: Freed) {
+        let mut pool = FramePool::new(Arc::clone(&self.frames));
+        for (packet, reason) in freed {
+            self.drops.count(reason);
+            pool.drop_packet(packet);
+        }
     }
 
     /// Rounds until nothing moves, with the books checked after each.
@@ -491,7 +521,7 @@ impl Sim {
 
     /// Packets dropped since the last call, by reason.
     pub fn new_drops(&mut self) -> Vec<(DropReason, u64)> {
-        let mut sum = Drops::default();
+        let mut sum = self.drops;
         for worker in &self.workers {
             sum.add(&worker.stats().drops);
         }
@@ -506,14 +536,17 @@ impl Sim {
 
     /// Checks that no packet and no frame is lost.
     fn check(&self) {
-        let (mut came, mut went) = (0, self.gone);
+        let (mut came, mut went) = (0, self.gone + self.drops.total());
         let mut held = (0, 0);
+        let (mut aside, mut released) = (0, self.drops.total());
         let mut free = self.frames.free_len();
         let (mut handed, mut taken) = (0, 0);
         for worker in &self.workers {
             let stats = worker.stats();
             came += stats.rx_packets + stats.answers + stats.copies + stats.split;
             went += stats.drops.total() + stats.punted + worker.parked_len() as u64;
+            aside += stats.fragments.held;
+            released += stats.fragments.released;
             handed += stats.handed_over;
             taken += stats.taken_over;
             for id in worker.queue_ids() {
@@ -525,7 +558,16 @@ impl Sim {
             let waiting = worker.held_frames();
             held = (held.0 + waiting.0, held.1 + waiting.1);
         }
-        assert_eq!(came, went + handed - taken, "a packet has no end or two");
+        let waiting = aside - released;
+        assert_eq!(
+            came,
+            went + waiting + handed - taken,
+            "a packet has no end or two"
+        );
+        let fragments = self.conntrack.fragments().len();
+        assert_eq!(waiting, fragments as u64, "a fragment is lost");
+        // Each lies in a chunk of its own.
+        held.0 += fragments;
         // Frames on their way between workers are in no place where one could count them.
         if handed == taken {
             assert_eq!(
@@ -550,6 +592,9 @@ impl Drop for Sim {
             }
             worker.finish();
         }
+        let mut freed = Freed::new();
+        self.conntrack.fragments().clear(&mut freed);
+        self.free(freed);
         if !std::thread::panicking() {
             assert_eq!(self.frames.free_len(), self.frames_at_start);
         }

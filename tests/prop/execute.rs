@@ -4,8 +4,9 @@
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
-use vswitch_datapath::action::{Sink, Tools, execute};
+use vswitch_datapath::action::{FragmentCounts, Sink, Tools, execute};
 use vswitch_datapath::buffer::{FramePool, HEADROOM, Packet, SharedFrames};
+use vswitch_datapath::conntrack::Conntrack;
 use vswitch_datapath::counters::{DropReason, Drops};
 use vswitch_datapath::extract::extract;
 use vswitch_datapath::offload::{Checksum, Offload};
@@ -392,6 +393,8 @@ proptest! {
             sink: &mut sink,
             drops: &mut drops,
             now: Moment(0),
+            conntrack: &Conntrack::new(3),
+            fragments: &mut FragmentCounts::default(),
         };
         execute(packet, &read, &answer.actions, DropReason::RuleDrop, tools);
         let out: Vec<_> = sink

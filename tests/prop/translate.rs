@@ -6,21 +6,24 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vswitch_datapath::fdb::MacKey;
-use vswitch_datapath::pipeline::{Answer, Evictions, Tables, Translation, translate};
+use vswitch_datapath::pipeline::{Answer, DpAction, Evictions, Tables, Translation, translate};
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::tick::Tick;
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
     VlanSpec,
 };
-use vswitch_flow::action::{HashFields, Learn, LearnSource, LearnSpec, Multilink, Multipath};
+use vswitch_flow::action::{
+    Ct, CtZone, HashFields, Learn, LearnSource, LearnSpec, Multilink, Multipath, Nat, NatKind,
+    NatPorts, NatRange,
+};
 use vswitch_flow::{
     Action, Field, FlowCommand, FlowKey, FlowMod, FlowRule, Instructions, Match, OfPort,
     PACKET_WORDS, SparseKey, SparseMask, Subfield, WORDS,
 };
 
 /// Fields that flows match and packets vary in, each with few values so that they meet.
-const FIELDS: [(Field, &[u128]); 18] = [
+const FIELDS: [(Field, &[u128]); 23] = [
     (Field::InPort, &[1, 2, 3]),
     (
         Field::EthDst,
@@ -51,6 +54,11 @@ const FIELDS: [(Field, &[u128]); 18] = [
     (Field::MplsLabel, &[0, 5]),
     (Field::MplsBos, &[0, 1]),
     (Field::MplsLse1, &[0, 0x5102]),
+    (Field::CtState, &[0, 0x21, 0x22, 0x2a, 0x30]),
+    (Field::CtZone, &[0, 1, 2]),
+    (Field::CtMark, &[0, 1]),
+    (Field::CtProto, &[0, 6, 17]),
+    (Field::CtTpDst, &[0, 80, 53]),
     (Field::Metadata, &[0, 1]),
     (Field::Reg0, &[0, 1, 2]),
 ];
@@ -148,9 +156,13 @@ pub(super) fn of_the_pipeline() -> impl Strategy<Value = Action> {
         1 => moved().prop_map(|field| Action::StackPush(part(field))),
         1 => reg().prop_map(|field| Action::StackPop(part(field))),
         1 => reg().prop_map(|field| Action::OutputField { src: part(field), max_len: 0 }),
-        4 => (prop::option::of(1..4_u32), prop::option::weighted(0.8, 0..3_u8)).prop_map(
-            |(port, table)| Action::Resubmit { port: port.map(OfPort), table, ct_tuple: false }
+        4 => (prop::option::of(1..4_u32), prop::option::weighted(0.8, 0..3_u8), 0..4).prop_map(
+            |(port, table, kind)| {
+                Action::Resubmit { port: port.map(OfPort), table, ct_tuple: kind == 0 }
+            }
         ),
+        4 => track().prop_map(|ct| Action::Ct(Box::new(ct))),
+        1 => Just(Action::CtClear),
         1 => Just(Action::Output(OfPort::CONTROLLER)),
         1 => (1..4_u32).prop_map(|port| Action::OutputTruncated { port: OfPort(port), max_len: 40 }),
         1 => Just(Action::Exit),
@@ -169,6 +181,57 @@ pub(super) fn of_the_pipeline() -> impl Strategy<Value = Action> {
         1 => Just(Action::FinTimeout { idle: 1, hard: 2 }),
         1 => multipath(),
     ]
+}
+
+/// Tracking in one of a few zones, with what it writes into connections and packets.
+fn track() -> impl Strategy<Value = Ct> {
+    let zone = prop_oneof![
+        3 => (0..2_u16).prop_map(CtZone::Number),
+        1 => Just(CtZone::Field(part(Field::Reg0))),
+        1 => Just(CtZone::Field(part(Field::CtZone))),
+        1 => Just(CtZone::Field(part(Field::TcpDst))),
+    ];
+    let mark = prop_oneof![
+        3 => Just(Action::SetField { field: Field::CtMark, value: 1, mask: 3 }),
+        1 => Just(Action::Load { dst: part(Field::CtLabel), value: 5 }),
+        1 => Just(Action::Move { src: part(Field::EthSrc), dst: part(Field::CtMark) }),
+        1 => Just(Action::Move { src: part(Field::CtMark), dst: part(Field::CtLabel) }),
+    ];
+    let nat = prop::option::of(
+        prop::option::of((any::<bool>(), any::<bool>())).prop_map(|kind| {
+            let range = kind.map(|(source, ports)| NatRange {
+                kind: if source {
+                    NatKind::Source
+                } else {
+                    NatKind::Destination
+                },
+                addresses: Some(([10, 9, 9, 1].into(), [10, 9, 9, 2].into())),
+                ports: ports.then_some((700, 710)),
+            });
+            Nat {
+                range,
+                persistent: false,
+                ports: NatPorts::Default,
+            }
+        }),
+    );
+    (
+        (prop::bool::weighted(0.7), prop::bool::weighted(0.2)),
+        zone,
+        // Most tables lead on, so that few packets come round again for ever.
+        prop::option::weighted(0.7, prop::sample::select([1, 2, 2, 2].as_slice())),
+        nat,
+        prop::collection::vec(mark, 0..3),
+    )
+        .prop_map(|((commit, force), zone, table, nat, exec)| Ct {
+            commit,
+            force: commit && force,
+            zone,
+            table,
+            helper: None,
+            nat: nat.filter(|nat| commit || nat.range.is_none()),
+            exec: if commit { exec } else { Vec::new() },
+        })
 }
 
 fn multipath() -> impl Strategy<Value = Action> {
@@ -396,7 +459,9 @@ proptest! {
     ) {
         let port = PortIndex(port);
         let answer = translate(&tables, &key, port, None);
-        prop_assert!(answer.drop.is_some() == answer.actions.is_empty());
+        // What is only tracked goes nowhere.
+        let goes = answer.actions.iter().any(DpAction::is_way_out);
+        prop_assert!(answer.drop.is_some() != goes);
         let agree = |with: &[u64]| {
             let mut words = [0; WORDS];
             for (at, word) in words.iter_mut().enumerate().take(PACKET_WORDS) {

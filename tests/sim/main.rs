@@ -7,6 +7,7 @@
 //! * `cache` — what caches must not change
 //! * `lives` — flows that come, count and go: timeouts, learning, removal
 //! * `groups` — groups and meters
+//! * `tracking` — connections, address translation, fragments
 //! * `controllers` — packets to and from controllers
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod groups;
 mod lives;
 mod offloads;
 mod switching;
+mod tracking;
 mod workers;
 
 use vswitch_packet::build;

@@ -3,7 +3,7 @@
 use vswitch_rpc::flow::Trace;
 use vswitch_rpc::text;
 
-use super::Argument::{Flag, Optional, Required};
+use super::Argument::{Flag, Optional, Repeated, Required};
 use super::{BRIDGE, Command, Run, example, prints};
 
 pub(super) const TRACE: Command = Command {
@@ -19,6 +19,11 @@ pub(super) const TRACE: Command = Command {
         ),
         Flag("generate", None, "The same with a packet made of FLOW"),
         Flag("names", None, "Ports by their names"),
+        Repeated(
+            "ct-next",
+            "STATES",
+            "What connection tracking finds, trk,est; once for each time that it is asked",
+        ),
     ],
     help: "Show what a bridge would do with a packet, step by step",
     long: "The packet is sent nowhere and no flow counts it; without PACKET and --generate nothing is \
@@ -46,6 +51,7 @@ pub(super) const TRACE: Command = Command {
                 packet: typed.optional("PACKET"),
                 generate: typed.flag("generate"),
                 names: typed.flag("names"),
+                ct_next: typed.values("ct-next"),
             }
             .into())
         },

@@ -100,6 +100,8 @@ pub enum Argument {
     Flag(&'static str, Option<char>, &'static str),
     /// `--name VALUE`: name, what the value is called, help.
     Valued(&'static str, &'static str, &'static str),
+    /// The same, any number of times.
+    Repeated(&'static str, &'static str, &'static str),
 }
 
 /// A bridge's name, as most commands want it.
@@ -301,7 +303,9 @@ mod tests {
                         continue;
                     }
                     Argument::Flag(name, ..) => format!("[--{name}]"),
-                    Argument::Valued(name, value, _) => format!("[--{name} {value}]"),
+                    Argument::Valued(name, value, _) | Argument::Repeated(name, value, _) => {
+                        format!("[--{name} {value}]")
+                    }
                 };
                 assert!(row.contains(&text), "{words}: {text} is not in the row");
             }

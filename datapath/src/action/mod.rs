@@ -13,13 +13,16 @@
 //! RFC 9260 §6.8 (SCTP's CRC32c), RFC 3032 (MPLS), IEEE 802.1Q-2018 §9.7 (backbone service tag).
 
 mod header;
+mod track;
 
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use vswitch_flow::{Field, SparseKey};
+use vswitch_flow::{CT_WORDS, Field, SparseKey};
 
 use crate::buffer::{FramePool, Packet};
+use crate::conntrack::Conntrack;
+use crate::conntrack::request::Meta;
 use crate::counters::{DropReason, Drops};
 use crate::extract::{Extracted, Layout};
 use crate::field;
@@ -52,8 +55,10 @@ pub struct Again {
     pub frozen: Arc<Frozen>,
     /// The packet.
     pub packet: Packet,
-    /// The key with which it was looked up: what no header says is still true.
+    /// The key with which it was looked up: what no header says is still true, but for tracking.
     pub key: SparseKey,
+    /// What tracking found last, as the key has it.
+    pub tracked: [u64; CT_WORDS],
 }
 
 /// Where packets go.
@@ -81,8 +86,17 @@ impl Sink {
     }
 }
 
-/// A packet at work, and where its headers are.
-type Current = Option<(Packet, Layout)>;
+/// A packet at work.
+struct Work {
+    packet: Packet,
+    /// Where its headers are.
+    layout: Layout,
+    /// What tracking found last, if anything was asked since the packet was looked up.
+    tracked: Option<Meta>,
+}
+
+/// A packet at work, unless it is lost.
+type Current = Option<Work>;
 
 /// What actions are done with.
 #[derive(Debug)]
@@ -93,8 +107,21 @@ pub struct Tools<'a> {
     pub sink: &'a mut Sink,
     /// Where those that go nowhere are counted.
     pub drops: &'a mut Drops,
-    /// When it is, for meters.
+    /// When it is.
     pub now: Moment,
+    /// The connections.
+    pub conntrack: &'a Conntrack,
+    /// Fragments put aside and taken up again.
+    pub fragments: &'a mut FragmentCounts,
+}
+
+/// How many fragments waited for the rest of their datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentCounts {
+    /// Put aside.
+    pub held: u64,
+    /// Taken up again, whichever worker put them aside.
+    pub released: u64,
 }
 
 /// Does `actions` to a packet whose headers are as `extracted` says. `why_not` is counted when
@@ -104,44 +131,46 @@ pub fn execute(
     extracted: &Extracted,
     actions: &[DpAction],
     why_not: DropReason,
-    tools: Tools<'_>,
+    mut tools: Tools<'_>,
 ) {
-    let Tools {
-        pool,
-        sink,
-        drops,
-        now,
-    } = tools;
-    let last = actions.iter().rposition(DpAction::is_way_out);
-    let ends = (sink.len(), drops.total());
+    let last = actions.iter().rposition(DpAction::is_effect);
+    let ends = (tools.sink.len(), tools.drops.total(), tools.fragments.held);
     let mut saved = ArrayVec::<Current, MAX_DEPTH>::new();
-    let mut current = Some((packet, extracted.layout));
+    let mut current = Some(Work {
+        packet,
+        layout: extracted.layout,
+        tracked: None,
+    });
     for (at, action) in actions.iter().enumerate() {
         match action {
             DpAction::Save => {
-                let copy = current.as_ref().and_then(|(packet, layout)| {
-                    let copy = pool.copy(packet);
-                    if copy.is_none() {
-                        drops.count(DropReason::NoFrames);
-                    }
-                    Some((copy?, *layout))
-                });
+                let copy = current.as_ref().and_then(|work| work.copy(&mut tools));
                 let aside = std::mem::replace(&mut current, copy);
                 if let Err(full) = saved.try_push(aside)
-                    && let Some((packet, _)) = full.element()
+                    && let Some(work) = full.element()
                 {
                     debug_assert!(false, "translation bounds what is put aside");
-                    drops.count(DropReason::TooDeep);
-                    pool.drop_packet(packet);
+                    tools.drops.count(DropReason::TooDeep);
+                    tools.pool.drop_packet(work.packet);
                 }
                 continue;
             }
             DpAction::Restore => {
-                if let Some((packet, _)) = current.take() {
-                    pool.drop_packet(packet);
+                if let Some(work) = current.take() {
+                    tools.pool.drop_packet(work.packet);
                 }
                 current = saved.pop().flatten();
                 continue;
+            }
+            DpAction::Ct(ct) => {
+                if let Some(work) = current.take() {
+                    current = track::track(work, ct, extracted, &mut tools);
+                }
+            }
+            DpAction::CtClear => {
+                if let Some(work) = &mut current {
+                    work.tracked = Some(Meta::default());
+                }
             }
             _ => {}
         }
@@ -151,71 +180,85 @@ pub fn execute(
                 || matches!(actions.get(at + 1), Some(DpAction::Restore));
             let leaving = match &current {
                 None => continue,
-                Some(_) if moves => current.take().map(|(packet, _)| packet),
-                Some((packet, _)) => pool.copy(packet),
+                Some(_) if moves => current.take(),
+                Some(work) => work.copy(&mut tools),
             };
-            match leaving {
-                Some(packet) => {
-                    if let Some(packet) = leave(packet, action, extracted, sink) {
-                        pool.drop_packet(packet);
-                    }
-                }
-                None => drops.count(DropReason::NoFrames),
+            if let Some(work) = leaving
+                && let Some(packet) = leave(work, action, extracted, tools.sink)
+            {
+                tools.pool.drop_packet(packet);
             }
             if moves && saved.is_empty() {
                 break;
             }
             continue;
         }
-        if let Some((packet, layout)) = &mut current
-            && let Err(reason) = change(packet, layout, action, now, pool)
+        if let Some(Work { packet, layout, .. }) = &mut current
+            && let Err(reason) = change(packet, layout, action, tools.now, tools.pool)
         {
-            drops.count(reason);
-            if let Some((packet, _)) = current.take() {
-                pool.drop_packet(packet);
+            tools.drops.count(reason);
+            if let Some(work) = current.take() {
+                tools.pool.drop_packet(work.packet);
             }
             if saved.is_empty() {
                 break;
             }
         }
     }
-    if ends == (sink.len(), drops.total()) {
-        drops.count(why_not);
+    if ends == (tools.sink.len(), tools.drops.total(), tools.fragments.held) {
+        tools.drops.count(why_not);
     }
     let left = saved.into_iter().chain([current]).flatten();
-    left.for_each(|(packet, _)| pool.drop_packet(packet));
+    left.for_each(|work| tools.pool.drop_packet(work.packet));
+}
+
+impl Work {
+    /// A copy; a loss is counted.
+    fn copy(&self, tools: &mut Tools<'_>) -> Option<Self> {
+        let copy = tools.pool.copy(&self.packet);
+        if copy.is_none() {
+            tools.drops.count(DropReason::NoFrames);
+        }
+        Some(Self {
+            packet: copy?,
+            layout: self.layout,
+            tracked: self.tracked,
+        })
+    }
+
+    /// The packet on its way to have its headers read again.
+    fn again(self, frozen: &Arc<Frozen>, key: SparseKey) -> Again {
+        let tracked = self.tracked.as_ref();
+        Again {
+            frozen: Arc::clone(frozen),
+            packet: self.packet,
+            tracked: tracked.map_or_else(|| key.tracked(), Meta::words),
+            key,
+        }
+    }
 }
 
 /// Sends a packet the way that an action says; gives it back if the action says none.
-fn leave(
-    packet: Packet,
-    action: &DpAction,
-    extracted: &Extracted,
-    sink: &mut Sink,
-) -> Option<Packet> {
+fn leave(work: Work, action: &DpAction, extracted: &Extracted, sink: &mut Sink) -> Option<Packet> {
     let key = extracted.key;
     match action {
-        DpAction::Output(port) => sink.outputs.push((*port, packet)),
+        DpAction::Output(port) => sink.outputs.push((*port, work.packet)),
         DpAction::Controller(what) => sink.punted.push(Punted {
             what: Arc::clone(what),
-            packet,
+            packet: work.packet,
             key,
         }),
-        DpAction::Recirculate(frozen) => sink.again.push(Again {
-            frozen: Arc::clone(frozen),
-            packet,
-            key,
-        }),
+        DpAction::Recirculate(frozen) => sink.again.push(work.again(frozen, key)),
         DpAction::CheckLarger { len, larger, other } => {
-            let is_larger = segment_size(&packet) > *len as usize;
-            let frozen = Arc::clone(if is_larger { larger } else { other });
-            sink.again.push(Again {
-                frozen,
-                packet,
-                key,
-            });
+            let is_larger = segment_size(&work.packet) > *len as usize;
+            let frozen = if is_larger { larger } else { other };
+            sink.again.push(work.again(frozen, key));
         }
-        _ => return Some(packet),
+        DpAction::Ct(ct) => match &ct.table {
+            Some(frozen) => sink.again.push(work.again(frozen, key)),
+            None => return Some(work.packet),
+        },
+        _ => return Some(work.packet),
     }
     None
 }

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use vswitch_flow::action::{Nat, NatKind, NatRange};
 use vswitch_flow::{Field, OfPort};
 use vswitch_packet::build::Builder;
 use vswitch_packet::checksum::Sum;
@@ -7,8 +8,10 @@ use vswitch_packet::{ipv4, tcp, udp};
 
 use super::*;
 use crate::buffer::{HEADROOM, Segment, SharedFrames};
+use crate::conntrack::request::Request;
 use crate::extract::extract;
 use crate::offload::{Checksum, Offload};
+use crate::pipeline::CtAction;
 
 const SRC: [u8; 4] = [10, 0, 0, 1];
 const DST: [u8; 4] = [10, 0, 0, 2];
@@ -19,6 +22,8 @@ struct Bench {
     pool: FramePool,
     sink: Sink,
     drops: Drops,
+    conntrack: Conntrack,
+    fragments: FragmentCounts,
 }
 
 impl Bench {
@@ -29,6 +34,8 @@ impl Bench {
             shared,
             sink: Sink::default(),
             drops: Drops::default(),
+            conntrack: Conntrack::new(3),
+            fragments: FragmentCounts::default(),
         }
     }
 
@@ -46,6 +53,8 @@ impl Bench {
             sink: &mut self.sink,
             drops: &mut self.drops,
             now: Moment(0),
+            conntrack: &self.conntrack,
+            fragments: &mut self.fragments,
         };
         execute(packet, &extracted, actions, DropReason::RuleDrop, tools);
     }
@@ -305,4 +314,68 @@ fn the_sum_of_sctp_covers_the_tail() {
     bytes[42..46].fill(0);
     assert_eq!(bytes[36..38], [0, 99]);
     assert_eq!(u32::from_le_bytes(sum), crc32c::crc32c(&bytes[34..]));
+}
+
+fn ct(request: Request) -> DpAction {
+    DpAction::Ct(Arc::new(CtAction {
+        request,
+        table: None,
+        rest: None,
+    }))
+}
+
+fn commit() -> Request {
+    Request {
+        commit: true,
+        ..Request::default()
+    }
+}
+
+#[test]
+fn a_packet_is_tracked_after_its_last_output() {
+    let mut bench = Bench::new(4);
+    let bytes = Builder::eth([2; 6], [4; 6])
+        .ipv4(SRC, DST)
+        .udp(1, 2)
+        .build();
+    let packet = bench.packet(&bytes, Offload::default());
+    bench.run(packet, &[DpAction::Output(PortIndex(2)), ct(commit())]);
+    assert_eq!(bench.conntrack.len(), 1);
+    assert_eq!(bench.drops.total(), 0);
+    assert_eq!(bench.take(), [(2, bytes)]);
+}
+
+#[test]
+fn a_translation_changes_the_packet_and_not_the_copy_that_was_put_aside() {
+    let mut bench = Bench::new(4);
+    let bytes = Builder::eth([2; 6], [4; 6])
+        .ipv4(SRC, DST)
+        .udp(1, 2)
+        .build();
+    let packet = bench.packet(&bytes, Offload::default());
+    let to = [10, 9, 9, 9];
+    let nat = Nat {
+        range: Some(NatRange {
+            kind: NatKind::Source,
+            addresses: Some((to.into(), to.into())),
+            ports: None,
+        }),
+        ..Nat::default()
+    };
+    let request = Request {
+        nat: Some(nat),
+        ..commit()
+    };
+    bench.run(
+        packet,
+        &[
+            DpAction::Save,
+            ct(request),
+            DpAction::Output(PortIndex(2)),
+            DpAction::Restore,
+            DpAction::Output(PortIndex(3)),
+        ],
+    );
+    let translated = Builder::eth([2; 6], [4; 6]).ipv4(to, DST).udp(1, 2).build();
+    assert_eq!(bench.take(), [(2, translated), (3, bytes)]);
 }

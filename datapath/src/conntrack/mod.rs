@@ -26,12 +26,14 @@ mod entry;
 pub mod events;
 pub mod expect;
 pub mod fragments;
+pub mod meta;
 pub mod nat;
 pub mod parse;
 pub mod proto;
 pub mod request;
 pub mod rewrite;
 pub mod seen;
+pub mod step;
 mod sweep;
 mod table;
 pub mod tcp;
@@ -54,6 +56,7 @@ use crate::tick::Tick;
 use entry::flag;
 use events::Subscribers;
 use expect::{Beside, Expectation};
+use fragments::Fragments;
 use request::{Expected, Handle};
 use table::Table;
 use tuple::{Direction, Tuple};
@@ -80,6 +83,8 @@ pub struct Conntrack {
     draws: AtomicU64,
     /// Where sweeping goes on.
     swept: AtomicU32,
+    fragments: Fragments,
+    helpers: alg::Counts,
 }
 
 impl Conntrack {
@@ -100,7 +105,21 @@ impl Conntrack {
             seed: table::scatter(!seed),
             draws: AtomicU64::new(0),
             swept: AtomicU32::new(0),
+            fragments: Fragments::new(),
+            helpers: alg::Counts::default(),
         }
+    }
+
+    /// The fragments that wait for the rest of their packets.
+    #[must_use]
+    pub const fn fragments(&self) -> &Fragments {
+        &self.fragments
+    }
+
+    /// What helpers met.
+    #[must_use]
+    pub const fn helpers(&self) -> &alg::Counts {
+        &self.helpers
     }
 
     /// Connections in the table, with those whose time is over and that nobody took out yet.

@@ -35,7 +35,10 @@ use vswitch_dpapi::message::{PollMode, Reply, Request, State};
 use vswitch_dpapi::{Attachment, BridgeId, Desired, Event, PortId, PortKind, PortSpec, VERSION};
 use vswitch_sys::xsk::SharedUmem;
 
-use crate::buffer::SharedFrames;
+use crate::buffer::{FramePool, SharedFrames};
+use crate::conntrack::Conntrack;
+use crate::conntrack::fragments::Freed;
+use crate::counters::Drops;
 use crate::pipeline::{self, Bridge, Rule, Tables};
 use crate::port::PortIndex;
 use crate::tick::Tick;
@@ -55,6 +58,11 @@ const WORKER_WAIT: Duration = Duration::from_secs(5);
 
 /// Shortest wait for the next timeout of a flow: those that end about the same time go together.
 const EXPIRY_WAIT: Duration = Duration::from_millis(50);
+
+/// Connections that are looked at every second for those that have timed out: so many, or so large a
+/// share of all, which takes milliseconds for millions.
+const SWEEP_MIN: usize = 65_536;
+const SWEEP_SHARE: usize = 8;
 
 /// How a datapath is set up at start.
 #[derive(Clone, Debug)]
@@ -101,6 +109,11 @@ pub struct Control {
     ledger: Ledger,
     frames: Arc<SharedFrames>,
     umem: Arc<SharedUmem>,
+    /// All workers' connections.
+    conntrack: Arc<Conntrack>,
+    /// Where the frames of fragments go that waited in vain, and their count.
+    fragment_frames: FramePool,
+    drops: Drops,
     workers: Vec<WorkerHandle>,
     held: BTreeMap<PortId, Held>,
     poll: PollMode,
@@ -180,6 +193,7 @@ impl Control {
         let frames = SharedFrames::new(config.chunks, config.larges)?;
         let umem = Arc::new(SharedUmem::new(frames.region()));
         let ledger = Ledger::new(config.seed).map_err(std::io::Error::other)?;
+        let conntrack = Arc::new(Conntrack::new(config.seed));
         let upcalls = Arc::<Upcalls>::default();
         let started = Instant::now();
         let mut queues = Vec::new();
@@ -195,6 +209,7 @@ impl Control {
                 id as u32,
                 Arc::clone(&frames),
                 Arc::clone(ledger.tables()),
+                Arc::clone(&conntrack),
                 config.seed.rotate_left(id as u32) ^ id as u64,
                 Arc::clone(&inboxes[id]),
                 inboxes.clone(),
@@ -209,8 +224,11 @@ impl Control {
             started,
             desired: Desired::default(),
             ledger,
+            fragment_frames: FramePool::new(Arc::clone(&frames)),
+            drops: Drops::default(),
             frames,
             umem,
+            conntrack,
             workers,
             held: BTreeMap::new(),
             listeners: 0,
@@ -330,14 +348,27 @@ impl Control {
         Ok((reply, Vec::new()))
     }
 
-    /// What happens every second: learned addresses grow old, and workers that sleep through changes
-    /// let go of old tables.
+    /// What happens every second: learned addresses and connections grow old, fragments whose
+    /// datagrams are not whole in time are given up, and workers that sleep through changes let go of
+    /// old tables.
     pub fn tick(&mut self) {
         self.workers.iter().for_each(WorkerHandle::remind);
         let now = self.now();
         for bridge in self.ledger.tables().bridges() {
             bridge.fdb.expire(now);
         }
+        let budget = SWEEP_MIN.max(self.conntrack.len() / SWEEP_SHARE);
+        self.conntrack.sweep(now, budget);
+        let fragments = self.conntrack.fragments();
+        while fragments.is_due(now) {
+            let mut freed = Freed::new();
+            fragments.expire(now, &mut freed);
+            for (packet, reason) in freed {
+                self.drops.count(reason);
+                self.fragment_frames.drop_packet(packet);
+            }
+        }
+        self.fragment_frames.drain();
     }
 
     /// How long nothing happens by itself.

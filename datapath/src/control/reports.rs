@@ -11,7 +11,7 @@ use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Field, FlowSelect, OfPort};
 
 use super::{Control, Refusal, Session};
-use crate::counters::{DropReason, Drops};
+use crate::counters::DropReason;
 use crate::pipeline::{self, named_groups};
 use crate::worker::{Command, Snapshot, Stage};
 
@@ -228,7 +228,7 @@ impl Control {
     }
 
     pub(super) fn drops(&self) -> Result<Reply, Refusal> {
-        let mut sum = Drops::default();
+        let mut sum = self.drops;
         let mut no_room = 0;
         let mut device_down = 0;
         let mut refused = 0;

@@ -4,6 +4,8 @@
 //! like the first. Without a packet what is read again is what the actions have left of the key; with
 //! one, a worker does the actions to it and the headers are read from what comes of it.
 //!
+//! Nobody asks connection tracking: what it answers is chosen by the asker, or is a new connection.
+//!
 //! Law: without a packet nothing changes. With one, addresses and flows are learned and controllers
 //! are told, as of any packet, but it leaves by no port and no flow, group or meter counts it. All ways
 //! are those of the tables in force when the trace began; flows that it learns come after its end.
@@ -15,11 +17,11 @@ use std::sync::Arc;
 
 use vswitch_dpapi::message::{Reply, TraceFrame, TraceReport, TraceRequest};
 use vswitch_flow::text::Names;
-use vswitch_flow::{Field, FlowKey, META_WORD, OfPort, PACKET_WORDS, SparseKey};
+use vswitch_flow::{CT_WORD, Field, FlowKey, META_WORD, OfPort, PACKET_WORDS, SparseKey};
 
 use super::{Control, Refusal};
 use crate::extract::{Extracted, compose, extract_into};
-use crate::pipeline::{self, DpAction, Frozen, Start, Stretch, Tables};
+use crate::pipeline::{self, CtAction, DpAction, Frozen, Start, Stretch, Tables};
 use crate::port::PortIndex;
 use crate::worker::{Command, Traced};
 
@@ -40,6 +42,8 @@ struct Way {
     key: FlowKey,
     /// The packet, if there is one.
     frame: Option<Vec<u8>>,
+    /// It begins with what tracking answers to this.
+    after: Option<Arc<CtAction>>,
 }
 
 impl Control {
@@ -73,9 +77,17 @@ impl Control {
             frozen: None,
             key,
             frame,
+            after: None,
         }]);
+        let mut ct_next = request.ct_next.iter().copied();
         for _ in 0..WAYS_MAX {
-            let Some(way) = ways.pop_front() else { break };
+            let Some(mut way) = ways.pop_front() else {
+                break;
+            };
+            let tracked = way.after.take().map(|ct| {
+                let translates = way.frame.is_none();
+                pipeline::resume_tracked(&ct, &mut way.key, ct_next.next(), translates)
+            });
             let start = match (&way.frozen, &request.actions) {
                 (Some(frozen), _) => Start::Stop(frozen),
                 (None, Some(actions)) => Start::PacketOut(request.bridge, number, actions),
@@ -89,9 +101,16 @@ impl Control {
                 told.lines.push(format!("Datapath actions: {actions}"));
                 told.lines.extend(told.failure.take());
                 let rule = "=".repeat(RULE);
-                let title = format!("recirc({:#x})", frozen.id);
-                let head = [String::new(), rule.clone(), title, rule, String::new()];
-                told.lines.extend(head);
+                let mut title = format!("recirc({:#x})", frozen.id);
+                let mut about = Vec::new();
+                if let Some((how, lines)) = tracked {
+                    title.push_str(" - resume conntrack with ");
+                    title.push_str(&how);
+                    about = lines;
+                }
+                told.lines.extend([String::new(), rule.clone(), title]);
+                told.lines.extend(about);
+                told.lines.extend([rule, String::new()]);
             }
             told.actions = actions_text(&tables, &stretch, &way.key, request.names);
             told.failure = stretch.failure.map(failure_line);
@@ -135,17 +154,24 @@ impl Control {
         let mut stops = Vec::new();
         for action in actions {
             match action {
-                DpAction::Recirculate(frozen) => stops.push(frozen),
-                DpAction::CheckLarger { larger, other, .. } => stops.extend([larger, other]),
+                DpAction::Recirculate(frozen) => stops.push((frozen, None)),
+                DpAction::CheckLarger { larger, other, .. } => {
+                    stops.extend([(larger, None), (other, None)]);
+                }
+                DpAction::Ct(ct) => {
+                    stops.extend(ct.table.iter().map(|frozen| (frozen, Some(ct))));
+                    stops.extend(ct.rest.iter().map(|frozen| (frozen, None)));
+                }
                 _ => {}
             }
         }
         let Some(frame) = &way.frame else {
-            let ways = stops.into_iter().filter_map(|frozen| {
+            let ways = stops.into_iter().filter_map(|(frozen, after)| {
                 Some(Way {
                     frozen: Some(Arc::clone(frozen)),
                     key: *stretch.stops.get(&frozen.id)?,
                     frame: None,
+                    after: after.cloned(),
                 })
             });
             return Ok(ways.collect());
@@ -165,16 +191,21 @@ impl Control {
         let frames = self.ask(worker, |done| Command::Walk(Box::new(job), done))?;
         let mut ways = Vec::new();
         for (id, frame) in frames {
-            let Some(frozen) = stops.iter().find(|frozen| frozen.id == id) else {
+            let Some((frozen, after)) = stops.iter().find(|(frozen, _)| frozen.id == id) else {
                 continue;
             };
             let mut key = way.key;
             read(&frame, &mut key, number)?;
             key.set(Field::RecircId, id.into());
+            if let Some(stop) = after.and(stretch.stops.get(&id)) {
+                key.words[CT_WORD..PACKET_WORDS]
+                    .copy_from_slice(&stop.words[CT_WORD..PACKET_WORDS]);
+            }
             ways.push(Way {
                 frozen: Some(Arc::clone(frozen)),
                 key,
                 frame: Some(frame),
+                after: after.cloned(),
             });
         }
         Ok(ways)

@@ -10,10 +10,8 @@
 
 use std::sync::Arc;
 
-use vswitch_dpapi::ChangeRefusal;
 use vswitch_flow::action::{Reason, ToController};
 use vswitch_flow::field::Prerequisite;
-use vswitch_flow::rule::each_action;
 use vswitch_flow::text::IsNow;
 use vswitch_flow::{Action, Field, META_WORD, Match, OfPort, Subfield};
 
@@ -55,24 +53,10 @@ pub(super) fn reads(action: &Action) -> Option<Unknown> {
         | Action::Learn(_)
         | Action::Multipath(_)
         | Action::Bundle(_)
+        | Action::Ct(_)
         | Action::FinTimeout { .. } => Some(Unknown::Network),
         _ => None,
     }
-}
-
-/// Why actions cannot be carried out at all, wherever they stand.
-pub fn check_offered(actions: &[Action]) -> Result<(), ChangeRefusal> {
-    let mut tracks = false;
-    each_action(actions, &mut |action| {
-        tracks |= matches!(
-            action,
-            Action::Ct(_) | Action::Resubmit { ct_tuple: true, .. }
-        );
-    });
-    if tracks {
-        return Err(ChangeRefusal::NoTracking);
-    }
-    Ok(())
 }
 
 fn reads_field(field: Field) -> Option<Unknown> {
@@ -215,6 +199,11 @@ impl Walk<'_> {
                 goes_on = self.dec_ttl(Field::MplsTtl, &[0], place);
                 true
             }
+            Action::Ct(ct) => {
+                changed = ct.nat.is_some();
+                self.track(ct);
+                true
+            }
             other => {
                 changed = false;
                 self.perform_on_unchanged(other, place);
@@ -255,7 +244,11 @@ impl Walk<'_> {
                 }
                 Arc::make_mut(&mut self.work.state.values).push((value, src.bits));
             }
-            Action::Resubmit { port, table, .. } => self.resubmit(*port, *table, place),
+            Action::Resubmit {
+                port,
+                table,
+                ct_tuple,
+            } => self.resubmit(*port, *table, *ct_tuple, place),
             Action::Clone(actions) => {
                 let place = Place {
                     node: self.work.state.node,
@@ -286,25 +279,7 @@ impl Walk<'_> {
             Action::CheckPktLarger { len, dst } => self.check_larger(*len, *dst),
             Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard, place),
             Action::Meter(id) => self.pass_meter(*id),
-            Action::CtClear => {
-                self.detail(|| {
-                    "Sets the packet to an untracked state, and clears all the conntrack fields."
-                        .to_owned()
-                });
-                for field in [
-                    Field::CtState,
-                    Field::CtZone,
-                    Field::CtMark,
-                    Field::CtLabel,
-                    Field::CtProto,
-                    Field::CtTpSrc,
-                    Field::CtTpDst,
-                    Field::CtIpv6Src,
-                    Field::CtIpv6Dst,
-                ] {
-                    self.work.assign(field, 0);
-                }
-            }
+            Action::CtClear => self.untrack(),
             // Queues belong to devices, and ours have none; samples go to nobody; a conjunction's
             // flows are told apart by the table.
             _ => {}
@@ -411,7 +386,7 @@ impl Walk<'_> {
         false
     }
 
-    fn resubmit(&mut self, port: Option<OfPort>, table: Option<u8>, place: &Place) {
+    fn resubmit(&mut self, port: Option<OfPort>, table: Option<u8>, ct_tuple: bool, place: &Place) {
         let table = table.unwrap_or(place.table);
         if table <= place.table {
             if !self.deepen() {
@@ -426,7 +401,10 @@ impl Walk<'_> {
         };
         self.later(Task::Look {
             table,
-            visit: Visit::Resubmit(number),
+            visit: Visit::Resubmit {
+                port: number,
+                ct_tuple,
+            },
         });
     }
 

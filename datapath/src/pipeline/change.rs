@@ -24,7 +24,6 @@ use vswitch_flow::{
     Meter, MeterMod, OfPort,
 };
 
-use super::act::check_offered;
 use super::classifier::Table;
 use super::evict::Evictions;
 use super::group::{GROUPS_MAX, GroupEntry, leads_to_itself};
@@ -450,8 +449,6 @@ impl Draft<'_> {
         {
             return Err(ChangeRefusal::GotoBack { from: table, to });
         }
-        check_offered(&instructions.apply)?;
-        check_offered(&instructions.write)?;
         let no_group = ties
             .groups
             .iter()
@@ -628,9 +625,6 @@ impl Draft<'_> {
             };
         if !sound {
             return Err(ChangeRefusal::BadBuckets(id));
-        }
-        for bucket in &group.buckets {
-            check_offered(&bucket.actions)?;
         }
         let mut ids: Vec<_> = group.buckets.iter().map(|bucket| bucket.id).collect();
         ids.sort_unstable();

@@ -35,6 +35,7 @@ mod shelf;
 mod state;
 mod tables;
 mod trace;
+mod track;
 mod translate;
 mod vlan;
 
@@ -50,7 +51,6 @@ use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry, MacKey};
 use crate::port::PortIndex;
 
-pub use act::check_offered;
 pub use change::{Draft, Gone, Log};
 pub use classifier::Table;
 pub use evict::Evictions;
@@ -61,7 +61,8 @@ pub use punt::{Punts, Waiting};
 pub use recent::{Answer, RECENT_MAX, Recent, Seen};
 pub use rule::{Rule, RuleStats};
 pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
-pub use trace::{Start, Stretch, Trace, actions_text, trace};
+pub use trace::{Start, Stretch, Trace, actions_text, resume_tracked, trace};
+pub use track::CtAction;
 pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, resume, translate, translate_out};
 
 /// One thing to do to a packet.
@@ -128,6 +129,10 @@ pub enum DpAction {
     },
     /// Let the meter say whether the packet goes on.
     Meter(Same<MeterEntry>),
+    /// Track the packet's connection.
+    Ct(Arc<CtAction>),
+    /// Forget what tracking found.
+    CtClear,
 }
 
 /// Something shared, equal to nothing but itself.
@@ -216,10 +221,14 @@ impl DpAction {
     /// Whether the packet, or a copy of it, goes somewhere.
     #[must_use]
     pub fn is_way_out(&self) -> bool {
-        matches!(
-            self,
-            Self::Output(_) | Self::Controller(_) | Self::Recirculate(_) | Self::CheckLarger { .. }
-        )
+        match self {
+            Self::Output(_)
+            | Self::Controller(_)
+            | Self::Recirculate(_)
+            | Self::CheckLarger { .. } => true,
+            Self::Ct(ct) => ct.table.is_some() || ct.rest.is_some(),
+            _ => false,
+        }
     }
 
     /// Whether it means the same when the tables have changed. Where a packet goes on is kept for the
@@ -229,7 +238,9 @@ impl DpAction {
         match self {
             Self::Recirculate(_) | Self::CheckLarger { .. } => false,
             Self::Controller(punt) => punt.continuation.is_none(),
+            Self::Ct(ct) => ct.table.is_none() && ct.rest.is_none(),
             Self::Output(_)
+            | Self::CtClear
             | Self::Truncate(_)
             | Self::SetField { .. }
             | Self::PushVlan { .. }
@@ -249,7 +260,7 @@ impl DpAction {
     /// Whether anybody but the packet itself notices the action.
     #[must_use]
     pub fn is_effect(&self) -> bool {
-        self.is_way_out() || matches!(self, Self::Meter(_))
+        self.is_way_out() || matches!(self, Self::Meter(_) | Self::Ct(_))
     }
 }
 

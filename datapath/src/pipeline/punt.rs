@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use vswitch_dpapi::PacketIn;
+use vswitch_flow::field::Prerequisite;
 use vswitch_flow::{Field, FlowKey, FlowMask, META_WORD, Match};
 
 use super::{Frozen, Punt};
@@ -112,6 +113,10 @@ impl Punt {
                 && row.prerequisite.holds(&own)
             {
                 mask.set(field, row.max());
+                if matches!(row.prerequisite, Prerequisite::Ct4 | Prerequisite::Ct6) {
+                    // Nobody could read the address without knowing of which kind it is.
+                    mask.set(Field::EthType, Field::EthType.info().max());
+                }
             }
         }
         Match::new(&own, &mask)

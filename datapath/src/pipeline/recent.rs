@@ -246,6 +246,14 @@ impl Sight {
         self.look(&key, &written);
     }
 
+    /// Some lookup saw other things than the packet's in these bits.
+    pub(super) fn blur(&mut self, bits: &FlowMask) {
+        if let Some(views) = &mut self.0 {
+            views.varied.union(bits);
+            views.ever.union(bits);
+        }
+    }
+
     /// What is kept of it for an answer with these actions.
     pub(super) fn seen(&self, actions: &[DpAction]) -> Seen {
         let word = |views: &Views, at: usize| {

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use vswitch_flow::field::Prerequisite;
-use vswitch_flow::{Action, Field, FlowKey, FlowMask, META_WORD, OfPort};
+use vswitch_flow::{Action, CT_WORD, Field, FlowKey, FlowMask, META_WORD, OfPort, PACKET_WORDS};
 
 use super::DpAction;
 use super::mirror::MirrorSet;
@@ -23,8 +23,27 @@ use crate::port::PortIndex;
 /// The word that holds both VLAN tags.
 const VLAN_WORD: usize = 4;
 
-/// The first word that only the pipeline writes.
-const OWN_WORD: usize = vswitch_flow::PACKET_WORDS;
+/// The fields that address translation writes, one bit each in table order.
+const TRANSLATED: u64 = {
+    let fields = [
+        Field::Ipv4Src,
+        Field::Ipv4Dst,
+        Field::Ipv6Src,
+        Field::Ipv6Dst,
+        Field::TcpSrc,
+        Field::TcpDst,
+        Field::UdpSrc,
+        Field::UdpDst,
+        Field::SctpSrc,
+        Field::SctpDst,
+    ];
+    let (mut bits, mut at) = (0, 0);
+    while at < fields.len() {
+        bits |= 1 << fields[at] as u8;
+        at += 1;
+    }
+    bits
+};
 
 /// The words that hold MPLS entries.
 const MPLS_WORDS: std::ops::Range<usize> = 16..META_WORD;
@@ -73,6 +92,10 @@ pub(super) struct Emitted {
     stack: Stack,
     /// Fields that were ever written, one bit each in table order.
     touched: u64,
+    /// Fields that are not what the key says, because address translation may have written them.
+    translated: u64,
+    /// The packet carries what a `ct` found.
+    pub(super) tracked: bool,
     /// Actions that nothing undoes.
     pub(super) lasting: u32,
     /// The tags that the stacks are relative to, and the type behind them.
@@ -134,6 +157,15 @@ impl State {
         self
     }
 
+    /// The same of a packet that has been tracked since: what was found, its key says.
+    pub(super) fn tracked(mut self) -> Self {
+        for at in CT_WORD..PACKET_WORDS {
+            self.key.words[at] = 0;
+            self.written.words[at] = 0;
+        }
+        self
+    }
+
     /// The same of a packet with `key`, the headers read again.
     pub(super) fn with_headers(&self, key: &FlowKey) -> Self {
         let mut state = self.clone();
@@ -154,6 +186,8 @@ impl Working {
                 written: FlowMask::default(),
                 stack: Stack::default(),
                 touched: 0,
+                translated: 0,
+                tracked: false,
                 lasting: 0,
                 original,
                 original_len,
@@ -207,12 +241,20 @@ impl Working {
         written.set(field, written.field(field) | mask);
     }
 
+    /// What tracking found is not there any more.
+    pub(super) fn untrack(&mut self) {
+        for at in CT_WORD..PACKET_WORDS {
+            self.state.key.words[at] = 0;
+            self.state.written.words[at] = u64::MAX;
+        }
+    }
+
     /// A pipeline begins, of a packet that came in by the port with this number. What another
-    /// bridge's pipeline wrote is forgotten if `afresh`.
+    /// bridge's pipeline wrote, and what tracking found there, is forgotten if `afresh`.
     pub(super) fn begin(&mut self, port: OfPort, afresh: bool) {
         self.assign(Field::InPort, port.0.into());
         if afresh {
-            for at in OWN_WORD..vswitch_flow::WORDS {
+            for at in CT_WORD..vswitch_flow::WORDS {
                 self.state.key.words[at] = 0;
                 self.state.written.words[at] = u64::MAX;
             }
@@ -424,13 +466,15 @@ impl Working {
                 continue;
             };
             let field = row.field;
+            let translated = emitted.translated & 1 << at != 0;
+            emitted.translated &= !(1 << at);
             let (ours, theirs) = (state.written.field(field), emitted.written.field(field));
             let mask = ours | theirs;
             // Bits that are put back as they came are read now.
             read.set(field, read.field(field) | theirs & !ours);
             let (value, before) = (state.key.field(field), emitted.key.field(field));
             let unknown = ours & !theirs & !read.field(field);
-            if (value ^ before) & mask | unknown == 0 {
+            if !translated && (value ^ before) & mask | unknown == 0 {
                 continue;
             }
             actions.push(DpAction::SetField {
@@ -455,6 +499,20 @@ impl Working {
         self.emitted.lasting += 1;
     }
 
+    /// Address translation has written what it wanted to. What actions wrote before is not written
+    /// again, and what they write from now on is written whatever is there.
+    pub(super) fn translated(&mut self) {
+        self.settle_all();
+        self.emitted.touched &= !TRANSLATED;
+        self.emitted.translated = TRANSLATED;
+    }
+
+    fn settle_all(&mut self) {
+        let Self { state, emitted, .. } = self;
+        emitted.key = state.key;
+        emitted.written = state.written;
+    }
+
     /// Forgets what is behind the VLAN tags; it has Ethernet type `ethertype`.
     fn cover(&mut self, ethertype: u16) {
         let keep = 0..=VLAN_WORD;
@@ -476,10 +534,8 @@ impl Working {
 
     /// What is emitted is what is: the fields behind a new header cannot be written any more.
     fn settle(&mut self) {
-        let Self { state, emitted, .. } = self;
-        emitted.key = state.key;
-        emitted.written = state.written;
-        emitted.touched &= (1 << Field::EthDst as u8) | (1 << Field::EthSrc as u8);
+        self.settle_all();
+        self.emitted.touched &= (1 << Field::EthDst as u8) | (1 << Field::EthSrc as u8);
     }
 
     /// The action `push_mpls`.

@@ -3,6 +3,8 @@
 //! The text is for people, but scripts read it too, so it is Open vSwitch's to the letter where it
 //! has the same thing to say. What is done in the end stands apart from it ([`actions_text`]).
 
+mod tracking;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,7 +13,9 @@ use std::sync::Arc;
 use vswitch_dpapi::BridgeId;
 use vswitch_flow::field::Format;
 use vswitch_flow::text::{Named, Names};
-use vswitch_flow::{Action, Field, FlowKey, FlowMask, META_WORD, Match, OfPort};
+use vswitch_flow::{
+    Action, CT_WORD, Field, FlowKey, FlowMask, META_WORD, Match, OfPort, PACKET_WORDS,
+};
 use vswitch_packet::{EtherType, MacAddr};
 
 use super::freeze::Frozen;
@@ -21,6 +25,8 @@ use super::translate::{MAX_DEPTH, MAX_ENTRIES, resume, translate_in, translate_o
 use super::{DpAction, Translation};
 use crate::counters::DropReason;
 use crate::port::PortIndex;
+
+pub use tracking::resume_tracked;
 
 /// A line of a trace, under which others stand. The default one is the trace itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -323,14 +329,21 @@ pub fn trace(
         "Final flow: {}",
         last.as_deref().unwrap_or("unchanged")
     ));
-    let mut mask = translation.mask;
+    let (mut tracked, mut mask) = (FlowMask::default(), translation.mask);
     mask.set(Field::RecircId, 0);
+    for at in CT_WORD..PACKET_WORDS {
+        tracked.words[at] = std::mem::take(&mut mask.words[at]);
+    }
+    let tracked = match tracked == FlowMask::default() {
+        true => String::new(),
+        false => format!("{},", trace.match_text(&Match::new(&begin, &tracked))),
+    };
     let megaflow = trace.match_text(&Match::new(&begin, &mask));
     let id = match begin.field(Field::RecircId) {
         0 => "0".to_owned(),
         id => format!("{id:#x}"),
     };
-    lines.push(format!("Megaflow: recirc_id={id},eth,{megaflow}"));
+    lines.push(format!("Megaflow: recirc_id={id},{tracked}eth,{megaflow}"));
     Some(Stretch {
         lines,
         translation,
@@ -439,6 +452,12 @@ pub fn actions_text(
                 larger.id, other.id
             )),
             DpAction::Meter(meter) => texts.push(format!("meter({})", meter.meter().id)),
+            DpAction::Ct(ct) => {
+                texts.push(tracking::ct_text(ct));
+                let ways = [&ct.table, &ct.rest].into_iter().flatten();
+                texts.extend(ways.map(|frozen| format!("recirc({:#x})", frozen.id)));
+            }
+            DpAction::CtClear => texts.push("ct_clear".to_owned()),
         }
         open = group;
     }

@@ -102,8 +102,13 @@ pub(super) struct Place {
 pub(super) enum Visit {
     /// The packet enters the pipeline, or an instruction leads on: without a flow it is dropped.
     Goto,
-    /// An action asks, as if the packet had come by this port: without a flow nothing happens.
-    Resubmit(u32),
+    /// An action asks: without a flow nothing happens.
+    Resubmit {
+        /// As if the packet had come by this port.
+        port: u32,
+        /// As if it were the first of its connection.
+        ct_tuple: bool,
+    },
 }
 
 /// Something still to be done.
@@ -373,7 +378,12 @@ impl<'a> Walk<'a> {
     /// Stops here with `tasks` still to be done. Headers as they are now have to be emitted.
     pub(super) fn stop(&mut self, mut tasks: Vec<Task>) -> Arc<Frozen> {
         put_under(&mut tasks, Node::default());
-        let mut state = self.work.state.clone().without_headers();
+        let state = self.work.state.clone().without_headers();
+        self.intern(state, tasks)
+    }
+
+    /// The stop with this state and these tasks.
+    pub(super) fn intern(&mut self, mut state: State, tasks: Vec<Task>) -> Arc<Frozen> {
         state.node = Node::default();
         let frozen = self.tables.stops().intern(Rest {
             epoch: self.tables.epoch,
@@ -552,17 +562,32 @@ impl<'a> Walk<'a> {
         let (key, written) = (self.work.key(), &self.work.state.written);
         match visit {
             Visit::Goto => self.sight.look(key, written),
-            Visit::Resubmit(port) => self.sight.look_from(key, written, OfPort(port)),
+            Visit::Resubmit { port, ct_tuple } => {
+                self.sight.look_from(key, written, OfPort(port));
+                if ct_tuple {
+                    self.sight.blur(&super::track::exchanged());
+                }
+            }
         }
         let mut mask = FlowMask::default();
         let found = match visit {
             Visit::Goto => bridge
                 .table(table)
                 .and_then(|t| t.lookup(self.work.key(), &mut mask)),
-            Visit::Resubmit(port) => bridge.table(table).and_then(|t| {
+            Visit::Resubmit { ct_tuple, .. } if ct_tuple && !self.has_tuple() => {
+                return self.say(|| "resubmit(ct) with non-tracked or non-IP packet!".to_owned());
+            }
+            Visit::Resubmit { port, ct_tuple } => bridge.table(table).and_then(|t| {
                 let mut key = *self.work.key();
                 key.set(Field::InPort, port.into());
-                t.lookup(&key, &mut mask)
+                if ct_tuple {
+                    super::track::swap_tuples(&mut key, &mut mask);
+                }
+                let found = t.lookup(&key, &mut mask);
+                if ct_tuple {
+                    super::track::swap_tuples(&mut key, &mut mask);
+                }
+                found
             }),
         };
         self.work.read_all(&mask);

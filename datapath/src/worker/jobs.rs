@@ -13,9 +13,11 @@ use vswitch_flow::{Action, META_WORD, Match, OfPort, SparseKey};
 use super::Worker;
 use super::round::act;
 use super::upcall::Wish;
-use crate::action::{Again, Punted, Sink, Tools, execute};
+use crate::action::{Again, FragmentCounts, Punted, Sink, Tools, execute};
 use crate::buffer::Packet;
 use crate::cache::Decision;
+use crate::conntrack::Conntrack;
+use crate::conntrack::tuple::Family;
 use crate::counters::{DropReason, Drops};
 use crate::extract::{Extracted, extract_into};
 use crate::offload::Capabilities;
@@ -185,6 +187,7 @@ impl Worker {
             extracted,
             decision,
             self.moment,
+            &self.conntrack,
             &mut self.ports,
             &mut self.pool,
             &mut self.stats,
@@ -227,13 +230,14 @@ impl Worker {
 
     /// Lets a packet go on that waited for a controller.
     pub fn resume(&mut self, job: &Resumed, now: Instant, tick: Tick) {
-        let Some((packet, extracted)) = self.make(&job.packet, NOWHERE) else {
+        let Some((packet, mut extracted)) = self.make(&job.packet, NOWHERE) else {
             return;
         };
         let mut key = extracted.key.to_dense();
         for (at, value, mask) in job.fields.iter().filter(|(at, _, _)| *at >= META_WORD) {
             key.words[at] = key.words[at] & !mask | value;
         }
+        extracted.key = SparseKey::from(&key);
         let tables = Arc::clone(&self.tables);
         let translation = resume(&tables, &key, &job.frozen, None);
         self.follow(packet, &extracted, translation, now, tick);
@@ -256,11 +260,17 @@ impl Worker {
         let mut sink = Sink::default();
         // What is only looked at counts nowhere; controllers are told of it like of any other.
         let mut uncounted = Drops::default();
+        // Connections of its own: what is only looked at belongs to none, and waits for nobody.
+        let conntrack = Conntrack::new(0);
+        conntrack.fragments().set_enabled(Family::V4, false);
+        conntrack.fragments().set_enabled(Family::V6, false);
         let tools = Tools {
             pool: &mut self.pool,
             sink: &mut sink,
             drops: &mut uncounted,
             now: self.moment,
+            conntrack: &conntrack,
+            fragments: &mut FragmentCounts::default(),
         };
         execute(
             packet,

@@ -2,11 +2,12 @@
 //!
 //! A worker owns everything that a packet touches on its way: port queues, cache, free frames,
 //! counters. Nobody else reads or writes them while it runs. What is shared is read-only (the
-//! [`Tables`] snapshot), internally synchronised off the hit path (the FDBs) or a queue (commands,
+//! [`Tables`] snapshot), internally synchronised (the FDBs, the connections) or a queue (commands,
 //! packets from other workers, what control is told).
 //!
-//! Law: in every round, packets received + answers made = sent + dropped by reason + handed to
-//! another worker or to controllers, and every frame is in the pool, in a packet, in a port or in the kernel.
+//! Law: in every round, packets received + answers made + fragments taken up again = sent + dropped
+//! by reason + handed to another worker or to controllers + fragments put aside, and every frame is in
+//! the pool, in a packet, in a port or in the kernel.
 //!
 //! `round` has the order of a packet's steps; `run` the loop around it that waits and obeys;
 //! `ports` the queues; `command` what control may ask. A test drives [`Worker::round`] itself,
@@ -26,6 +27,7 @@ use std::time::Instant;
 
 use crate::buffer::{FramePool, Packet, SharedFrames};
 use crate::cache::Cache;
+use crate::conntrack::Conntrack;
 use crate::pipeline::{Moment, Tables};
 use crate::tick::Tick;
 
@@ -47,6 +49,8 @@ const ANSWERS_MAX: usize = 256;
 pub struct Worker {
     id: u32,
     tables: Arc<Tables>,
+    /// All workers' connections.
+    conntrack: Arc<Conntrack>,
     cache: Cache,
     pool: FramePool,
     ports: Ports,
@@ -74,6 +78,7 @@ impl Worker {
         id: u32,
         frames: Arc<SharedFrames>,
         tables: Arc<Tables>,
+        conntrack: Arc<Conntrack>,
         seed: u64,
         inbox: Arc<Inbox>,
         peers: Vec<Arc<Inbox>>,
@@ -81,6 +86,7 @@ impl Worker {
         Self {
             id,
             tables,
+            conntrack,
             cache: Cache::new(seed),
             pool: FramePool::new(frames),
             ports: Ports::new(inbox, peers),

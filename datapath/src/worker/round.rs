@@ -13,7 +13,8 @@
 //! per queue and written once, at the end of the round.
 //!
 //! A packet whose headers have to be read again waits until the batch it belongs to has been carried
-//! out, and is then decided before the next batch; after [`AGAIN_MAX`] times it is dropped.
+//! out, and is then decided before the next batch; after [`AGAIN_MAX`] times it is dropped. So are
+//! those of a batch that are more than [`AGAIN_PACKETS_MAX`].
 //!
 //! A queue whose packets are translated more than [`MISSES_FREE`] times a batch is passed over for
 //! the next rounds in proportion: what waits, waits in its own ring, and other ports' packets do
@@ -32,6 +33,7 @@ use super::{ANSWERS_MAX, Worker};
 use crate::action::{self, Again, Sink, Tools};
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::cache::{Decision, EntryId};
+use crate::conntrack::Conntrack;
 use crate::counters::DropReason;
 use crate::extract::{Extracted, extract_into};
 use crate::offload::fit::{Fit, fit};
@@ -59,6 +61,10 @@ const TAKEN_OVER_MAX: usize = 4 * BATCH_LEN;
 
 /// How often the headers of one packet are read again: more tags than anybody stacks.
 const AGAIN_MAX: u32 = 16;
+
+/// Packets of one batch, copies included, whose headers are read again. Flows can have each of a
+/// packet's copies make two more; others' packets must not wait for that.
+const AGAIN_PACKETS_MAX: usize = 64 * BATCH_LEN;
 
 /// Cache slots that are swept in a round.
 const SWEEP_LEN: usize = 2;
@@ -229,6 +235,7 @@ impl Worker {
                     extracted,
                     decision,
                     self.moment,
+                    &self.conntrack,
                     &mut self.ports,
                     &mut self.pool,
                     &mut self.stats,
@@ -253,13 +260,20 @@ impl Worker {
     #[cold]
     fn read_again(&mut self, tick: Tick) -> u32 {
         let mut misses = 0;
+        let mut left = AGAIN_PACKETS_MAX;
         for _ in 0..AGAIN_MAX {
             let mut again = std::mem::take(&mut self.scratch.again);
             std::mem::swap(&mut again, &mut self.scratch.sink.again);
+            for again in again.drain(left.min(again.len())..) {
+                self.stats.drops.count(DropReason::TooMuchWork);
+                self.pool.drop_packet(again.packet);
+            }
+            left -= again.len();
             for Again {
                 frozen,
                 packet,
                 key: before,
+                tracked,
             } in again.drain(..)
             {
                 let mut extracted = Extracted::default();
@@ -270,7 +284,7 @@ impl Worker {
                     self.pool.drop_packet(packet);
                     continue;
                 }
-                extracted.key = extracted.key.again(&before, frozen.id);
+                extracted.key = extracted.key.again(&before, &tracked, frozen.id);
                 let found = match self.cache_enabled {
                     true => self.cache.lookup(&extracted.key, self.tables.recent()),
                     false => None,
@@ -282,6 +296,7 @@ impl Worker {
                         &extracted,
                         decision,
                         self.moment,
+                        &self.conntrack,
                         &mut self.ports,
                         &mut self.pool,
                         &mut self.stats,
@@ -361,6 +376,7 @@ impl Worker {
             extracted,
             decision,
             self.moment,
+            &self.conntrack,
             &mut self.ports,
             &mut self.pool,
             &mut self.stats,
@@ -474,6 +490,7 @@ pub(super) fn act(
     extracted: &Extracted,
     decision: &Decision,
     now: Moment,
+    conntrack: &Conntrack,
     ports: &mut Ports,
     pool: &mut FramePool,
     stats: &mut Stats,
@@ -490,17 +507,24 @@ pub(super) fn act(
         }
         actions => {
             let why_not = decision.drop.unwrap_or(DropReason::RuleDrop);
-            let before = sink.len() as u64 + stats.drops.total();
+            let ends = |sink: &Sink, stats: &Stats| {
+                sink.len() as u64 + stats.drops.total() + stats.fragments.held
+            };
+            let before = (ends(sink, stats), stats.fragments.released);
             let tools = Tools {
                 pool: &mut *pool,
                 sink: &mut *sink,
                 drops: &mut stats.drops,
                 now,
+                conntrack,
+                fragments: &mut stats.fragments,
             };
             action::execute(packet, extracted, actions, why_not, tools);
-            // One packet went in; what came out beyond it are copies, lost ones included.
-            let ends = sink.len() as u64 + stats.drops.total() - before;
-            stats.copies += ends.saturating_sub(1);
+            // One packet went in, and the fragments that waited for it; what came out beyond them are
+            // copies, lost ones included.
+            let came = 1 + stats.fragments.released - before.1;
+            let went = ends(sink, stats) - before.0;
+            stats.copies += went.saturating_sub(came);
             for (port, packet) in sink.outputs.drain(..) {
                 ports.send(port, packet, pool, &mut stats.drops);
             }

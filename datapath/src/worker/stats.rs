@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 
+use crate::action::FragmentCounts;
 use crate::counters::Drops;
 
 /// The steps of a round, in order.
@@ -87,6 +88,8 @@ pub struct Stats {
     pub split: u64,
     /// The steps.
     pub stages: [StageCounters; Stage::ALL.len()],
+    /// Fragments that waited for the rest of their datagrams.
+    pub fragments: FragmentCounts,
     /// Dropped packets.
     pub drops: Drops,
     /// Cycles from the receive call to the end of the transmit calls, for each packet.
@@ -109,6 +112,7 @@ impl Stats {
             copies: 0,
             split: 0,
             stages: Default::default(),
+            fragments: FragmentCounts::default(),
             drops: Drops::default(),
             // 1 cycle to 2^40 (minutes) with two significant digits: 60 KB, never resized.
             residence: Histogram::new_with_bounds(1, 1 << 40, 2).expect("the bounds are in order"),

@@ -80,9 +80,4 @@ pub enum ChangeRefusal {
     /// `OFPMMFC_OUT_OF_METERS`.
     #[error("there are as many meters as there can be")]
     TooManyMeters,
-    /// `OFPBAC_BAD_TYPE`.
-    #[error(
-        "connections are not tracked: actions cannot have `ct`, nor look up their first packet"
-    )]
-    NoTracking,
 }

@@ -475,6 +475,9 @@ pub struct TraceRequest {
     pub actions: Option<Vec<Action>>,
     /// Call ports by their names.
     pub names: bool,
+    /// What tracking finds, `ct_state`, each time that it is asked on the way; afterwards it finds
+    /// new connections.
+    pub ct_next: Vec<u8>,
 }
 
 /// The packet of a trace. With a packet the trace has its effects: addresses and flows are learned and

@@ -283,6 +283,7 @@ fn requests() -> Vec<Request> {
             frame: TraceFrame::Bytes(vec![1, 2]),
             actions: Some(vec![Action::Exit]),
             names: true,
+            ct_next: vec![0x22],
         })),
         Request::Trace(Box::new(TraceRequest {
             bridge,
@@ -290,6 +291,7 @@ fn requests() -> Vec<Request> {
             frame: TraceFrame::Made(vec![3]),
             actions: None,
             names: false,
+            ct_next: Vec::new(),
         })),
         Request::SetPoll(PollMode::Busy),
         Request::Shutdown,

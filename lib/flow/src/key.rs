@@ -20,11 +20,22 @@ pub const WORDS: usize = 44;
 /// depends on them and the sparse form is without them.
 pub const PACKET_WORDS: usize = 33;
 
+/// The first word of a key that says what connection tracking found; [`CT_WORDS`] of them follow one
+/// another.
+pub const CT_WORD: usize = 25;
+
+/// Words of a key that say what connection tracking found.
+pub const CT_WORDS: usize = 8;
+
 /// The first word of a key that no header of the packet is behind: tunnel, connection, and what
 /// only the pipeline writes.
 pub const META_WORD: usize = 18;
 
 const _: () = assert!(WORDS <= 64, "maps of words have 64 bits");
+const _: () = assert!(
+    CT_WORD + CT_WORDS == PACKET_WORDS,
+    "they are a packet's last words"
+);
 
 /// The values of all fields.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -235,6 +246,22 @@ mod tests {
             assert_eq!(key.field(field), value, "{field}");
             key.set(field, before.field(field));
             assert_eq!(key, before, "{field} wrote outside its bits");
+        }
+    }
+
+    #[test]
+    fn what_tracking_found_has_words_of_its_own() {
+        for field in Field::all() {
+            let row = field.info();
+            let words = usize::from(row.word)..=usize::from(row.word) + usize::from(row.bits > 64);
+            let of_tracking = field >= Field::CtState && field <= Field::CtIpv6Dst;
+            let there = words
+                .clone()
+                .all(|at| (CT_WORD..PACKET_WORDS).contains(&at));
+            let partly = words
+                .clone()
+                .any(|at| (CT_WORD..PACKET_WORDS).contains(&at));
+            assert_eq!((there, partly), (of_tracking, of_tracking), "{field}");
         }
     }
 

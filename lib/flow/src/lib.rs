@@ -21,7 +21,7 @@ pub mod text;
 pub use action::{Action, Instructions, OfPort, Subfield};
 pub use field::{Field, FieldInfo};
 pub use group::{Bucket, Group, GroupKind, GroupMod};
-pub use key::{FlowKey, FlowMask, META_WORD, PACKET_WORDS, WORDS};
+pub use key::{CT_WORD, CT_WORDS, FlowKey, FlowMask, META_WORD, PACKET_WORDS, WORDS};
 pub use matches::Match;
 pub use meter::{Band, BandKind, Meter, MeterMod};
 pub use rule::{FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect};

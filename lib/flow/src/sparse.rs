@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use crate::key::{FlowKey, FlowMask, META_WORD, PACKET_WORDS};
+use crate::key::{CT_WORD, CT_WORDS, FlowKey, FlowMask, META_WORD, PACKET_WORDS};
 
 /// A flow key without its zero words.
 #[derive(Clone, Copy)]
@@ -185,16 +185,26 @@ impl SparseKey {
     }
 
     /// This key, read from a packet's headers, for a packet that comes again under the number
-    /// `recirc_id`: what no header says is as in the key `before`.
+    /// `recirc_id`: what tracking found is in `tracked`, and what else no header says is as in the
+    /// key `before`.
     #[must_use]
-    pub fn again(&self, before: &Self, recirc_id: u32) -> Self {
+    pub fn again(&self, before: &Self, tracked: &[u64; CT_WORDS], recirc_id: u32) -> Self {
         let mut key = Self::new();
         key.push(0, self.word(0) | u64::from(recirc_id));
-        for index in 1..PACKET_WORDS {
+        for index in 1..CT_WORD {
             let from = if index < META_WORD { self } else { before };
             key.push(index, from.word(index));
         }
+        for (index, word) in (CT_WORD..).zip(tracked) {
+            key.push(index, *word);
+        }
         key
+    }
+
+    /// What tracking found.
+    #[must_use]
+    pub fn tracked(&self) -> [u64; CT_WORDS] {
+        std::array::from_fn(|at| self.word(CT_WORD + at))
     }
 
     /// The dense form.
@@ -330,6 +340,22 @@ mod tests {
             for i in 0..PACKET_WORDS {
                 prop_assert_eq!(sa.word(i), a.words[i]);
             }
+        }
+
+        #[test]
+        fn a_packet_that_comes_again_keeps_what_no_header_says(
+            read in words(), before in words(), tracked in any::<[u64; CT_WORDS]>(), id in 1..9_u32
+        ) {
+            let mut read = FlowKey { words: read };
+            read.set(crate::Field::RecircId, 0);
+            let before = FlowKey { words: before };
+            let again = SparseKey::from(&read).again(&SparseKey::from(&before), &tracked, id);
+            prop_assert_eq!(again.tracked(), tracked);
+            let mut wanted = before;
+            wanted.words[..META_WORD].copy_from_slice(&read.words[..META_WORD]);
+            wanted.words[CT_WORD..PACKET_WORDS].copy_from_slice(&tracked);
+            wanted.set(crate::Field::RecircId, id.into());
+            prop_assert_eq!(again.to_dense(), wanted);
         }
 
         #[test]

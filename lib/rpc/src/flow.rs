@@ -79,6 +79,10 @@ pub struct Trace {
     /// Call ports by their names.
     #[serde(default)]
     pub names: bool,
+    /// What connection tracking finds, each time that the packet comes to it: `trk,est`. Afterwards
+    /// it finds new connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ct_next: Vec<String>,
 }
 
 /// The answer to `trace`.

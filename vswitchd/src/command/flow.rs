@@ -12,6 +12,7 @@ use vswitch_rpc::method::{Done, Removed};
 use vswitch_rpc::{Code, Refusal};
 
 use super::frame::{self, FrameError};
+use super::tracking::state_bits;
 use crate::control::Control;
 use crate::dataplane::unexpected;
 use crate::model::Bridge;
@@ -166,12 +167,15 @@ impl Control {
                 return Err(Refusal::new(Code::Refused, text));
             }
         };
+        let states = call.ct_next.iter().map(|text| state_bits(text));
+        let ct_next = states.collect::<Result<_, _>>();
         let request = TraceRequest {
             bridge: BridgeId(bridge.id),
             key: packet.key(),
             frame,
             actions: None,
             names: call.names,
+            ct_next: ct_next.map_err(|why| Refusal::new(Code::Refused, why.to_string()))?,
         };
         self.follow(request).await
     }

@@ -8,6 +8,7 @@ mod frame;
 mod mirror;
 mod port;
 mod show;
+mod tracking;
 
 use serde::Serialize;
 use serde_json::Value;

@@ -52,6 +52,5 @@ pub fn code(why: ChangeRefusal) -> ErrorCode {
         ChangeRefusal::MeterExists(_) => ErrorCode::MmfcMeterExists,
         ChangeRefusal::NoMeter(_) => ErrorCode::MmfcUnknownMeter,
         ChangeRefusal::TooManyMeters => ErrorCode::MmfcOutOfMeters,
-        ChangeRefusal::NoTracking => ErrorCode::BacBadType,
     }
 }

@@ -24,8 +24,11 @@
 //! Spec: RFC 959 §4.1.2 (PORT, PASV), RFC 2428 (EPRT, EPSV), RFC 1350 §4 (TFTP), RFC 9293 §3.4,
 //! RFC 2018 §3 (SACK).
 
+mod carry;
 mod ftp;
 mod tftp;
+
+pub use carry::{Counted, Counts, Helpers};
 
 use arrayvec::ArrayVec;
 use vswitch_flow::action::CtHelper;

@@ -27,6 +27,7 @@ impl fmt::Display for DatapathFlow<'_> {
             number => write!(list.next()?, "recirc_id({number:#x})")?,
         }
         write!(list.next()?, "in_port({})", self.key.field(Field::InPort))?;
+        self.tracking(&mut list)?;
         self.group(
             &mut list,
             "eth",
@@ -50,6 +51,52 @@ impl fmt::Display for DatapathFlow<'_> {
 }
 
 impl DatapathFlow<'_> {
+    /// What tracking found.
+    fn tracking(&self, list: &mut List<'_, '_>) -> fmt::Result {
+        for (field, name) in [
+            (Field::CtState, "ct_state"),
+            (Field::CtZone, "ct_zone"),
+            (Field::CtMark, "ct_mark"),
+            (Field::CtLabel, "ct_label"),
+        ] {
+            let (value, mask) = (self.key.field(field), self.mask.field(field));
+            if mask == 0 {
+                continue;
+            }
+            write!(list.next()?, "{name}(")?;
+            match field {
+                Field::CtState => print_value(field, value, mask, list.f)?,
+                _ => {
+                    value::hex(value & mask, list.f)?;
+                    if mask != field.info().max() {
+                        write!(list.f, "/{mask:#x}")?;
+                    }
+                }
+            }
+            list.f.write_str(")")?;
+        }
+        let tuple = |src, dst| {
+            [
+                (src, "src"),
+                (dst, "dst"),
+                (Field::CtProto, "proto"),
+                (Field::CtTpSrc, "tp_src"),
+                (Field::CtTpDst, "tp_dst"),
+            ]
+        };
+        match self.key.field(Field::EthType) {
+            0x0800 => {
+                let fields = tuple(Field::CtIpv4Src, Field::CtIpv4Dst);
+                self.group(list, "ct_tuple4", &fields)
+            }
+            0x86dd => {
+                let fields = tuple(Field::CtIpv6Src, Field::CtIpv6Dst);
+                self.group(list, "ct_tuple6", &fields)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn tag(&self, list: &mut List<'_, '_>, tci: Field, tpid: Field) -> fmt::Result {
         let (value, mask) = (self.key.field(tci), self.mask.field(tci));
         // The tag's own type is what the packet's first type field says.

@@ -18,6 +18,7 @@ use super::AppctlError;
 use super::arguments::is_datapath;
 use crate::command::flow::PAYLOAD;
 use crate::command::frame::{self, FrameError};
+use crate::command::tracking::{BadState, state_bits};
 use crate::control::Control;
 use crate::openflow::refuse;
 
@@ -66,6 +67,9 @@ pub enum TraceError {
     /// The actions cannot be read.
     #[error(transparent)]
     Actions(ParseError),
+    /// Tracking cannot find that.
+    #[error(transparent)]
+    State(#[from] BadState),
     /// The actions cannot be done.
     #[error("Bad actions: {}", refuse::fault(.0))]
     BadActions(Fault),
@@ -86,6 +90,8 @@ struct Call<'a> {
     names: bool,
     /// Actions have to find what they work on.
     consistent: bool,
+    /// What tracking finds, each time that it is asked.
+    ct_next: Vec<u8>,
 }
 
 impl<'a> Call<'a> {
@@ -93,7 +99,7 @@ impl<'a> Call<'a> {
     fn read(args: &'a [String], for_actions: bool) -> Result<Self, TraceError> {
         let (mut generate, mut names, mut consistent) = (false, false, false);
         let mut payload = frame::payload(PAYLOAD);
-        let mut words = Vec::new();
+        let (mut words, mut ct_next) = (Vec::new(), Vec::new());
         let mut args = args.iter().map(String::as_str);
         while let Some(arg) = args.next() {
             let mut argument = || {
@@ -104,6 +110,7 @@ impl<'a> Call<'a> {
                 "-generate" | "--generate" => generate = true,
                 "-names" | "--names" => names = true,
                 "-consistent" | "--consistent" if for_actions => consistent = true,
+                "--ct-next" => ct_next.push(state_bits(argument()?)?),
                 "--l7" => payload = frame::read_bytes(argument()?)?,
                 "--l7-len" => {
                     let text = argument()?;
@@ -148,6 +155,7 @@ impl<'a> Call<'a> {
             frame,
             names,
             consistent,
+            ct_next,
         })
     }
 }
@@ -320,6 +328,7 @@ impl Control {
             frame: call.frame.clone(),
             actions: None,
             names: call.names,
+            ct_next: call.ct_next.clone(),
         })
     }
 
@@ -431,6 +440,7 @@ mod tests {
             frame: TraceFrame::None,
             actions: None,
             names: false,
+            ct_next: Vec::new(),
         };
         let actions =
             parse_actions("set_field:1.2.3.4->ip_dst,output:2", &|_| None).expect("actions");

@@ -13,13 +13,14 @@ use vswitch_flow::action::{
     Multipath,
 };
 use vswitch_flow::rule::GROUP_ANY;
-use vswitch_flow::{Bucket, FlowCommand, FlowKey, FlowMod, FlowRule, Group, GroupKind, GroupMod};
+use vswitch_flow::{Bucket, FlowKey, FlowRule, Group, GroupKind, GroupMod};
 use vswitch_packet::build::Builder;
 use vswitch_packet::{EtherType, mpls, tcp};
 
 use super::*;
-use crate::action::{Again, Punted, Sink, Tools, execute};
+use crate::action::{Again, FragmentCounts, Punted, Sink, Tools, execute};
 use crate::buffer::{FramePool, HEADROOM, Packet, SharedFrames};
+use crate::conntrack::Conntrack;
 use crate::counters::Drops;
 use crate::extract::extract;
 use crate::offload::Offload;
@@ -189,20 +190,21 @@ fn send(tables: &Tables, port: u32, frame: &[u8]) -> Came {
     let packet = Packet::new(chunk, range, PortIndex(port), Offload::default());
 
     let mut came = Came::default();
+    let conntrack = Conntrack::new(5);
     let mut sink = Sink::default();
     let mut waiting = vec![(None::<Again>, Some(packet))];
     while let Some((again, packet)) = waiting.pop() {
         let (packet, before) = match (again, packet) {
-            (Some(again), _) => (again.packet, Some((again.key, again.frozen))),
+            (Some(again), _) => (again.packet, Some((again.key, again.tracked, again.frozen))),
             (None, Some(packet)) => (packet, None),
             (None, None) => continue,
         };
         let mut read = extract(packet.head(), packet.len(), OfPort(port)).expect("long enough");
         let answer = match &before {
             None => translate(tables, &read.key.to_dense(), PortIndex(port), None),
-            Some((key, frozen)) => {
+            Some((key, tracked, frozen)) => {
                 came.again += 1;
-                read.key = read.key.again(key, frozen.id);
+                read.key = read.key.again(key, tracked, frozen.id);
                 resume(tables, &read.key.to_dense(), frozen, None)
             }
         };
@@ -211,6 +213,8 @@ fn send(tables: &Tables, port: u32, frame: &[u8]) -> Came {
             sink: &mut sink,
             drops: &mut came.drops,
             now: Moment(0),
+            conntrack: &conntrack,
+            fragments: &mut FragmentCounts::default(),
         };
         let why_not = answer.drop.unwrap_or(DropReason::RuleDrop);
         execute(packet, &read, &answer.actions, why_not, tools);
@@ -824,29 +828,4 @@ fn what_follows_a_header_can_be_said_anew() {
     ]);
     let came = send(&tables, 1, &tcp);
     assert_eq!((came.ports(), came.again), (vec![3], 1));
-}
-
-#[test]
-fn actions_that_are_not_offered_are_refused() {
-    let ct = Action::Ct(Box::new(vswitch_flow::action::Ct {
-        commit: false,
-        force: false,
-        zone: vswitch_flow::action::CtZone::Number(0),
-        table: Some(1),
-        helper: None,
-        nat: None,
-        exec: vec![],
-    }));
-    let inside = vec![out(2), Action::Clone(vec![ct])];
-    assert_eq!(check_offered(&inside), Err(ChangeRefusal::NoTracking));
-    assert_eq!(check_offered(&[out(2), Action::CtClear]), Ok(()));
-    let old = tables(vec![]);
-    let mut evictions = crate::pipeline::Evictions::default();
-    let draft = old.draft(BridgeId(1), &mut evictions, Tick(0));
-    let mut draft = draft.expect("it is there");
-    let add = FlowMod::new(FlowCommand::Add, flow(0, 1, any(), inside));
-    assert_eq!(
-        draft.apply(Change::from(add)),
-        Err(ChangeRefusal::NoTracking)
-    );
 }

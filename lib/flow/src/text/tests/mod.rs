@@ -365,4 +365,19 @@ fn cached_flows_are_shown_as_dpctl_shows_them() {
         ]),
         "recirc_id(0),in_port(0),eth_type(0x86dd),ipv6(proto=58),icmpv6(type=135),nd(target=::1)"
     );
+    assert_eq!(
+        shown(&[
+            whole(Field::RecircId, 1),
+            whole(Field::InPort, 2),
+            (Field::CtState, 0x2a, 0x2b),
+            whole(Field::CtZone, 5),
+            (Field::CtMark, 0, 1),
+            whole(Field::CtLabel, 0xaa),
+            whole(Field::CtIpv4Src, 0x0a00_0001),
+            whole(Field::CtTpDst, 53),
+            whole(Field::EthType, 0x0800),
+        ]),
+        "recirc_id(0x1),in_port(2),ct_state(-new+est+rpl+trk),ct_zone(0x5),ct_mark(0/0x1),\
+         ct_label(0xaa),ct_tuple4(src=10.0.0.1,tp_dst=53),eth_type(0x0800)"
+    );
 }
