@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use vswitch_benches::bare_afxdp::{BareForwarder, close_both, open_both, refill};
-use vswitch_benches::traffic::{Sink, Source, ifindex, pin};
+use vswitch_benches::traffic::{Copies, Sink, Source, ifindex, pin};
+use vswitch_benches::turns;
 use vswitch_datapath::buffer::{BATCH_LEN, Batch, FramePool, SharedFrames};
 use vswitch_datapath::port::afxdp::{AfxdpConfig, AfxdpQueue};
 use vswitch_datapath::port::{PortIndex, PortQueue};
@@ -25,7 +26,7 @@ use vswitch_packet::build::Builder;
 use vswitch_sys::bpf::Link;
 use vswitch_sys::xsk::{RingSizes, SharedUmem, prepare};
 use vswitch_tests::netns::Namespace;
-use vswitch_tests::{device, sandbox, traffic};
+use vswitch_tests::{device, traffic};
 
 const REPEATS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -43,21 +44,7 @@ const SOURCE_CORE: usize = 0;
 const SWITCH_CORE: usize = 1;
 
 fn main() -> ExitCode {
-    match sandbox::enter() {
-        Ok(Some(sandbox::Left::Ended(code))) => return code,
-        Ok(None) => {}
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    turns::in_sandbox(measure)
 }
 
 struct Scene {
@@ -84,19 +71,16 @@ impl Scene {
     }
 
     fn frame(&self) -> Vec<u8> {
-        let mut frame = Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        Builder::eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
             .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
             .udp(1000, 2000)
             .payload(&[0; 18])
-            .build();
-        // The source changes the port and not the checksum.
-        frame[40..42].fill(0);
-        frame
+            .build()
     }
 
     fn rates(&self) -> Result<Vec<f64>> {
         let sink = Sink::attach(&self.right, "eth0")?;
-        let source = Source::start(&self.left, "eth0", self.frame(), 1, SOURCE_CORE)?;
+        let source = Source::start(&self.left, "eth0", Copies::alike(self.frame()), SOURCE_CORE)?;
         std::thread::sleep(WARM_UP);
         let rates = (0..WINDOWS).map(|_| sink.rate(WINDOW)).collect();
         source.stop()?;

@@ -12,3 +12,4 @@ pub mod replay;
 pub mod report;
 pub mod spread;
 pub mod traffic;
+pub mod turns;

@@ -54,13 +54,26 @@ pub struct Target {
     pub limit: f64,
 }
 
+/// A sum of all contenders' medians that should stay below a limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Of what.
+    pub of: &'static Measure,
+    /// What it is called in the table.
+    pub title: &'static str,
+    /// The limit.
+    pub limit: f64,
+}
+
 /// All of a run.
 #[derive(Debug)]
 pub struct Report {
     /// The first line of the summary.
     pub title: &'static str,
-    /// What should be.
+    /// What should be; those whose contenders took no turn are left out.
     pub targets: &'static [Target],
+    /// What else should be.
+    pub bounds: &'static [Bound],
     /// Every figure, in the order of the turns.
     pub samples: Vec<Sample>,
     /// What a reader has to know besides.
@@ -117,9 +130,11 @@ impl Report {
     fn write_targets(&self, text: &mut String) -> std::fmt::Result {
         writeln!(text, "| target | ratio | limit | |\n|---|---|---|---|")?;
         for target in self.targets {
-            let median =
-                |(measure, name): (&Measure, &str)| Spread::of(&self.of(measure, name)).median;
-            let ratio = median(target.of) / median(target.by);
+            let [of, by] = [target.of, target.by].map(|(measure, name)| self.of(measure, name));
+            if of.is_empty() || by.is_empty() {
+                continue;
+            }
+            let ratio = Spread::of(&of).median / Spread::of(&by).median;
             let (sign, met) = if target.at_least {
                 ("≥", ratio >= target.limit)
             } else {
@@ -135,7 +150,22 @@ impl Report {
                 target.of.0.title,
                 target.of.1,
                 target.limit,
-                if met { "met" } else { "**missed**" }
+                verdict(met)
+            )?;
+        }
+        for bound in self.bounds {
+            let names = self.contenders(bound.of);
+            let medians = names
+                .iter()
+                .map(|n| Spread::of(&self.of(bound.of, n)).median);
+            let sum: f64 = medians.sum();
+            writeln!(
+                text,
+                "| {} | {sum:.2} {} | < {:.2} | {} |",
+                bound.title,
+                bound.of.unit,
+                bound.limit,
+                verdict(sum < bound.limit)
             )?;
         }
         writeln!(text)
@@ -242,6 +272,10 @@ impl Report {
         area.present()?;
         Ok(())
     }
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "**missed**" }
 }
 
 /// How many cores are busy during `time`, with everything of ours asleep.

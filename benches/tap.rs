@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use vswitch_benches::bare_tap::Forwarder;
+use vswitch_benches::turns;
 use vswitch_datapath::buffer::{Batch, FramePool, SharedFrames};
 use vswitch_datapath::port::packet::PacketQueue;
 use vswitch_datapath::port::tap::TapQueue;
@@ -25,7 +26,7 @@ use vswitch_datapath::port::{PortIndex, PortQueue};
 use vswitch_sys::packet_socket::{self, PacketSocketSpec};
 use vswitch_sys::tap::{self, Tap, TapOffloads, TapSpec};
 use vswitch_tests::netns::Namespace;
-use vswitch_tests::{device, sandbox, traffic};
+use vswitch_tests::{device, traffic};
 
 const REPEATS: usize = 5;
 const MEASURED: Duration = Duration::from_millis(1000);
@@ -34,21 +35,7 @@ const SWITCH_CORE: usize = 1;
 const MTU: u32 = 1500;
 
 fn main() -> ExitCode {
-    match sandbox::enter() {
-        Ok(Some(sandbox::Left::Ended(code))) => return code,
-        Ok(None) => {}
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    turns::in_sandbox(measure)
 }
 
 /// Two hosts and what is between them.
@@ -115,13 +102,6 @@ fn spread(values: &mut [f64]) -> String {
     }
 }
 
-fn hosts(label: &str) -> Result<[Namespace; 2]> {
-    Ok([
-        Namespace::create(&format!("{label}-left"))?,
-        Namespace::create(&format!("{label}-right"))?,
-    ])
-}
-
 fn address(hosts: &[Namespace; 2]) -> Result<()> {
     for (host, address) in hosts.iter().zip(["10.0.0.1/24", "10.0.0.2/24"]) {
         device::addresses(host, "eth0", &[address])?;
@@ -132,7 +112,7 @@ fn address(hosts: &[Namespace; 2]) -> Result<()> {
 }
 
 fn cable() -> Result<Contender> {
-    let hosts = hosts("cable")?;
+    let hosts = Namespace::pair("cable")?;
     device::veth((&hosts[0], "eth0"), (&hosts[1], "eth0"), MTU)?;
     address(&hosts)?;
     Ok(Contender {
@@ -143,7 +123,7 @@ fn cable() -> Result<Contender> {
 }
 
 fn bridge(here: &Namespace) -> Result<Contender> {
-    let hosts = hosts("bridge")?;
+    let hosts = Namespace::pair("bridge")?;
     here.ip(&["link", "add", "br0", "type", "bridge"])?;
     here.ip(&["link", "set", "br0", "up"])?;
     for (host, end) in hosts.iter().zip(["b0", "b1"]) {
@@ -179,7 +159,7 @@ fn only_queue(tap: Tap) -> Result<OwnedFd> {
 }
 
 fn bare_tap() -> Result<Contender> {
-    let hosts = hosts("bare")?;
+    let hosts = Namespace::pair("bare")?;
     let [a, b] = taps(&hosts)?;
     let forwarder = Forwarder::bare(SWITCH_CORE, [only_queue(a)?, only_queue(b)?])?;
     Ok(Contender {
@@ -190,7 +170,7 @@ fn bare_tap() -> Result<Contender> {
 }
 
 fn tap_queues() -> Result<Contender> {
-    let hosts = hosts("tap")?;
+    let hosts = Namespace::pair("tap")?;
     let [a, b] = taps(&hosts)?;
     let offloads = a.offloads;
     let fds = [only_queue(a)?, only_queue(b)?];
@@ -208,7 +188,7 @@ fn tap_queues() -> Result<Contender> {
 }
 
 fn packet_queues(here: &Namespace) -> Result<Contender> {
-    let hosts = hosts("packet")?;
+    let hosts = Namespace::pair("packet")?;
     let mut fds = Vec::new();
     for (host, end) in hosts.iter().zip(["p0", "p1"]) {
         device::veth((here, end), (host, "eth0"), MTU)?;

@@ -13,8 +13,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use vswitch_sys::bpf::{Attach, Counters, Link, XdpMode, programs};
+use vswitch_sys::bpf::programs::{self, Varied, Word};
+use vswitch_sys::bpf::{Attach, Counters, Link, Program, XdpMode};
 use vswitch_tests::netns::Namespace;
+
+use crate::spread::Spread;
 
 /// Frames of one call of the kernel. A source is silent between two calls, for long enough that
 /// whoever sleeps when idle falls asleep, and ends only when a call is over: at a million frames
@@ -24,8 +27,52 @@ const CALL_LEN: u32 = 1_000_000;
 /// Frames that the kernel hands to the device at a time, what NAPI also takes at a time.
 const BATCH_LEN: u32 = 64;
 
-/// Where UDP over IPv4 without a tag has its ports, the four bytes that tell flows apart.
-const SOURCE_PORT_AT: u16 = 34;
+/// What a source sends: copies of a frame that differ in some words.
+#[derive(Clone, Debug)]
+pub struct Copies {
+    /// The frame; checksums over what differs stay right by a word turned round, or are zero.
+    pub frame: Vec<u8>,
+    /// Different copies, a power of two.
+    pub len: u32,
+    /// Where words stand that differ, by the offset from the Ethernet header.
+    pub words: &'static [(u16, Word)],
+    /// Copies of one call of the kernel; the source ends only when one is over.
+    pub call_len: u32,
+}
+
+impl Copies {
+    /// Copies of one frame that do not differ.
+    #[must_use]
+    pub fn alike(frame: Vec<u8>) -> Self {
+        Self {
+            frame,
+            len: 1,
+            words: &[],
+            call_len: CALL_LEN,
+        }
+    }
+
+    fn program(&self, sent: &Counters, index: u32) -> Result<Program> {
+        let varied = Varied {
+            len: self.len,
+            first: FIRST_PORT,
+            words: self.words,
+        };
+        Ok(programs::xdp_source(sent, index, &varied)?)
+    }
+}
+
+/// The first of the ports that [`Word::Low`] takes turns with.
+pub const FIRST_PORT: u16 = 1024;
+
+/// The same frame, UDP over IPv4 without a tag, with 0 for the checksum of UDP: none.
+#[must_use]
+pub fn without_checksum(mut frame: Vec<u8>) -> Vec<u8> {
+    if let Some(checksum) = frame.get_mut(40..42) {
+        checksum.fill(0);
+    }
+    frame
+}
 
 /// The number that the kernel has for a device of `namespace`.
 ///
@@ -56,29 +103,22 @@ pub struct Source {
 }
 
 impl Source {
-    /// Sends copies of `frame`, UDP over IPv4 without a checksum, out of `device` of `namespace`
-    /// from a thread on `core`, until it is stopped. `flows` (a power of two) pairs of ports take
-    /// turns: source ports, and destination ports beside them when there are more than 65,536.
+    /// Sends copies out of `device` of `namespace` from a thread on `core`, until it is stopped.
     ///
     /// # Errors
     /// When the program is refused or there is no such device.
-    pub fn start(
-        namespace: &Namespace,
-        device: &str,
-        frame: Vec<u8>,
-        flows: u32,
-        core: usize,
-    ) -> Result<Self> {
-        ensure!(flows.is_power_of_two(), "{flows} flows are no power of two");
+    pub fn start(namespace: &Namespace, device: &str, copies: Copies, core: usize) -> Result<Self> {
+        let len = copies.len;
+        ensure!(len.is_power_of_two(), "{len} copies are no power of two");
         let sent = Arc::new(Counters::new(1)?);
         let index = ifindex(namespace, device)?;
-        let program = programs::xdp_source(&sent, index, SOURCE_PORT_AT, flows)?;
+        let program = copies.program(&sent, index)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = namespace.spawn(move || {
             pin(core)?;
             while !stopped.load(Ordering::Relaxed) {
-                program.run_live(&frame, CALL_LEN, BATCH_LEN)?;
+                program.run_live(&copies.frame, copies.call_len, BATCH_LEN)?;
             }
             Ok(())
         })?;
@@ -127,7 +167,7 @@ impl Drop for Source {
 /// When the program is refused or there is no such device.
 pub fn send(namespace: &Namespace, device: &str, frame: &[u8], len: u32) -> Result<()> {
     let index = ifindex(namespace, device)?;
-    let program = programs::xdp_source(&Counters::new(1)?, index, SOURCE_PORT_AT, 1)?;
+    let program = Copies::alike(frame.to_vec()).program(&Counters::new(1)?, index)?;
     namespace.run(|| Ok(program.run_live(frame, len, BATCH_LEN)?))
 }
 
@@ -182,4 +222,35 @@ impl Sink {
         let arrived = self.packets()? - before;
         Ok(arrived as f64 / begin.elapsed().as_secs_f64())
     }
+}
+
+/// When a rate is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// From the source's begin to that of the window.
+    pub warm_up: Duration,
+    /// The window.
+    pub time: Duration,
+    /// Parts of the window, of which the median is taken.
+    pub parts: usize,
+}
+
+/// Copies per second that arrive at the second host's `eth0` while the first one sends them out of
+/// its own.
+///
+/// # Errors
+/// When a program is refused.
+pub fn frame_rate(
+    [from, to]: [&Namespace; 2],
+    copies: Copies,
+    core: usize,
+    window: Window,
+) -> Result<f64> {
+    let sink = Sink::attach(to, "eth0")?;
+    let source = Source::start(from, "eth0", copies, core)?;
+    std::thread::sleep(window.warm_up);
+    let part = window.time / window.parts as u32;
+    let rates: Result<Vec<f64>> = (0..window.parts).map(|_| sink.rate(part)).collect();
+    source.stop()?;
+    Ok(Spread::of(&rates?).median)
 }

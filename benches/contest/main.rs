@@ -8,34 +8,78 @@
 //! they connect. Before each turn, with everything of ours asleep, the run notes how busy the
 //! machine is anyway, and marks turns that something disturbed.
 //!
-//! The folder of the run gets `summary.md`, `raw.csv` and a plot for each measure.
+//! The folder `contest` of the run gets `summary.md`, `raw.csv` and a plot for each measure.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
     reason = "a benchmark measures in wall time, for a given time"
 )]
 
-mod report;
 mod scene;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use vswitch_tests::{sandbox, traffic};
+use vswitch_benches::report::{Bound, Measure, Report, Target};
+use vswitch_benches::traffic::Window;
+use vswitch_benches::turns::{self, Run};
+use vswitch_tests::traffic;
 
-use report::{Measure, Sample};
 use scene::{Contender, Idle};
 
-/// Parts of a rate's window, of which the median is taken.
-const PARTS: usize = 10;
+const fn measure(file: &'static str, title: &'static str, unit: &'static str) -> Measure {
+    Measure { file, title, unit }
+}
 
-/// How long a source runs before it is measured.
+static FRAMES: Measure = measure("frames", "64 B frames (XDP-frame source)", "Mpps");
+static P50: Measure = measure("ping-pong-p50", "UDP ping-pong p50", "µs");
+static P99: Measure = measure("ping-pong-p99", "UDP ping-pong p99", "µs");
+static TCP: Measure = measure("tcp", "TCP, one stream", "Gbit/s");
+static TCP_BESIDE_IDLE: Measure = measure("tcp-beside-idle", "TCP between TAP ports", "Gbit/s");
+static IDLE_CPU: Measure = measure("idle-cpu", "use of a core while idle", "%");
+
+const OURS: &str = "vswitch, AF_XDP";
+const OURS_TAP: &str = "vswitch, TAP";
+const BARE: &str = "bare AF_XDP forwarder";
+const BARE_TAP: &str = "bare TAP forwarder";
+const BRIDGE: &str = "Linux bridge";
+const CABLE: &str = "veth cable";
+const ALONE: &str = "0 idle ports";
+const BESIDE_IDLE: &str = "idle ports";
+
+const fn target(
+    of: &'static Measure,
+    ours: &'static str,
+    theirs: &'static str,
+    at_least: bool,
+    limit: f64,
+) -> Target {
+    Target {
+        of: (of, ours),
+        by: (of, theirs),
+        at_least,
+        limit,
+    }
+}
+
+static TARGETS: [Target; 5] = [
+    target(&FRAMES, OURS, BARE, true, 0.95),
+    target(&P50, OURS, BARE, false, 1.05),
+    target(&TCP, OURS_TAP, BARE_TAP, true, 0.95),
+    target(&TCP, OURS_TAP, BRIDGE, true, 0.9),
+    target(&TCP_BESIDE_IDLE, BESIDE_IDLE, ALONE, true, 0.95),
+];
+
+static BOUNDS: [Bound; 1] = [Bound {
+    of: &IDLE_CPU,
+    title: "both processes with 100 idle TAP ports, of a core",
+    limit: 1.0,
+}];
+
+/// Of 64 B frames.
 const WARM_UP: Duration = Duration::from_millis(300);
-
-/// How long the machine is watched before each turn.
-const WATCH: Duration = Duration::from_millis(300);
+const PARTS: usize = 10;
 
 /// How long and how often things are measured.
 struct Plan {
@@ -69,129 +113,57 @@ const QUICK: Plan = Plan {
 const QUIET_PORTS: usize = 100;
 
 fn main() -> ExitCode {
-    match sandbox::enter() {
-        Ok(Some(sandbox::Left::Ended(code))) => return code,
-        Ok(None) => {}
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    turns::in_sandbox(run)
 }
 
-/// Samples so far, and the turn that is being taken.
-#[derive(Default)]
-struct Run {
-    samples: Vec<Sample>,
-    repeat: usize,
-    others: f64,
-}
-
-impl Run {
-    /// Watches the machine before a turn.
-    fn watch(&mut self) -> Result<()> {
-        let (begin, before) = (Instant::now(), busy_ticks()?);
-        std::thread::sleep(WATCH);
-        // The kernel counts in hundredths of a second towards user space.
-        let busy = (busy_ticks()? - before) as f64 / 100.0;
-        self.others = busy / begin.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    fn note(&mut self, measure: Measure, contender: &'static str, value: f64) {
-        self.samples.push(Sample {
-            measure,
-            contender,
-            repeat: self.repeat,
-            value,
-            others: self.others,
-        });
-    }
-}
-
-/// Time that all cores together were not idle since the start, in ticks.
-fn busy_ticks() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/stat")?;
-    let line = text.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<u64> = line
-        .split_whitespace()
-        .skip(1)
-        .map(str::parse)
-        .collect::<Result<_, _>>()?;
-    // user nice system idle iowait irq softirq steal; guests are in user already.
-    Ok([0, 1, 2, 5, 6, 7]
-        .iter()
-        .filter_map(|&at| ticks.get(at))
-        .sum())
-}
-
-fn measure() -> Result<()> {
-    let plan = if std::env::args().any(|argument| argument == "--quick") {
-        QUICK
-    } else {
-        FULL
-    };
-    let begin = Instant::now();
-    let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+fn run() -> Result<()> {
+    let plan = if turns::is_quick() { QUICK } else { FULL };
     let contenders = scene::all()?;
     let idle = Idle::new(plan.idle_ports)?;
     let mut run = Run::default();
-    for repeat in 0..plan.repeats {
-        run.repeat = repeat;
+    run.repeat(plan.repeats, |run| {
         for contender in &contenders {
-            turn(contender, &plan, &mut run)
-                .with_context(|| format!("{}, repeat {repeat}", contender.name()))?;
+            turn(contender, &plan, run).context(contender.name())?;
         }
-        for (name, pair) in [("0 idle ports", &idle.without), ("idle ports", &idle.with)] {
+        for (name, pair) in [(ALONE, &idle.without), (BESIDE_IDLE, &idle.with)] {
             run.watch()?;
             let [left, right] = pair.hosts();
             let core = Some(scene::SOURCE_CORE);
             let sent = traffic::tcp_rate_on(core, left, right, pair.address(), plan.tcp)
                 .with_context(|| format!("TCP beside {name}"))?;
-            run.note(Measure::TcpBesideIdle, name, sent.gbit_per_second());
+            run.note(&TCP_BESIDE_IDLE, name, sent.gbit_per_second());
         }
-        eprintln!(
-            "repeat {} of {}: {:.0} s",
-            repeat + 1,
-            plan.repeats,
-            begin.elapsed().as_secs_f64()
-        );
-    }
+        Ok(())
+    })?;
     drop(contenders);
     drop(idle);
 
     let quiet = scene::quiet(QUIET_PORTS)?;
-    for repeat in 0..3 {
-        run.repeat = repeat;
+    run.repeat(3, |run| {
         run.watch()?;
         for (name, share) in scene::cpu_shares(&quiet, plan.idle)? {
-            run.note(Measure::IdleCpu, name, share * 100.0);
+            run.note(&IDLE_CPU, name, share * 100.0);
         }
-    }
+        Ok(())
+    })?;
     drop(quiet);
 
-    let report = report::Report {
-        samples: run.samples,
-        idle_ports: plan.idle_ports,
-        quiet_ports: QUIET_PORTS,
-        load: [
-            load_before,
-            std::fs::read_to_string("/proc/loadavg").unwrap_or_default(),
-        ],
-        took: begin.elapsed(),
+    let report = Report {
+        title: "The switch beside its alternatives",
+        targets: &TARGETS,
+        bounds: &BOUNDS,
+        samples: Vec::new(),
+        notes: format!(
+            "Contenders took turns in every repeat; figures are counted at the receiver. Worker and \
+             bare forwarders on core 1, XDP source and TCP sender on core 0, receivers and ping-pong \
+             unpinned; cubic. XDP frames \
+             flatter AF_XDP: there is no socket on the sender's side. Hosts behind the bare AF_XDP \
+             forwarder have checksum offload off, which it cannot carry; all others have every offload \
+             on. \"idle ports\" are {} TAP ports, up, on the same switch.",
+            plan.idle_ports
+        ),
     };
-    println!("{}", report.summary());
-    if let Some(folder) = std::env::var_os("VSWITCH_BENCH_RUN") {
-        report.keep(&PathBuf::from(folder))?;
-    }
-    Ok(())
+    run.tell(report, "contest")
 }
 
 /// All that is measured of one contender in one repeat.
@@ -201,18 +173,22 @@ fn turn(contender: &Contender, plan: &Plan, run: &mut Run) -> Result<()> {
     let [left, right] = contender.hosts();
     traffic::await_ping(left, contender.address(), Duration::from_secs(10))?;
     if contender.has_xdp() {
-        let rate = contender.frame_rate(plan.rate, PARTS, WARM_UP)?;
-        run.note(Measure::Frames, contender.name(), rate / 1e6);
+        let rate = contender.frame_rate(Window {
+            warm_up: WARM_UP,
+            time: plan.rate,
+            parts: PARTS,
+        })?;
+        run.note(&FRAMES, contender.name(), rate / 1e6);
         traffic::await_ping(left, contender.address(), Duration::from_secs(10))?;
     } else {
         let core = Some(scene::SOURCE_CORE);
         let sent = traffic::tcp_rate_on(core, left, right, contender.address(), plan.tcp)?;
-        run.note(Measure::Tcp, contender.name(), sent.gbit_per_second());
+        run.note(&TCP, contender.name(), sent.gbit_per_second());
     }
-    if let Some([p50, p99]) = contender.latency_measures() {
+    if contender.has_latency() {
         let latency = traffic::ping_pong(left, right, contender.address(), plan.round_trips)?;
-        run.note(p50, contender.name(), latency.p50.as_secs_f64() * 1e6);
-        run.note(p99, contender.name(), latency.p99.as_secs_f64() * 1e6);
+        run.note(&P50, contender.name(), latency.p50.as_secs_f64() * 1e6);
+        run.note(&P99, contender.name(), latency.p99.as_secs_f64() * 1e6);
     }
     drop(running);
     Ok(())

@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vswitch_benches::bare_afxdp::BareForwarder;
 use vswitch_benches::bare_tap::Forwarder;
-use vswitch_benches::spread::Spread;
-use vswitch_benches::traffic::{Sink, Source};
+use vswitch_benches::traffic::{Copies, Window, frame_rate};
 use vswitch_packet::build::Builder;
 use vswitch_sys::tap::{self, TapOffloads, TapSpec};
 use vswitch_tests::device;
@@ -16,7 +15,7 @@ use vswitch_tests::netns::Namespace;
 use vswitch_tests::process::Switch;
 use vswitch_tests::topology::{Host, Kind, Topology};
 
-use crate::report::Measure;
+use crate::{BARE, BARE_TAP, BRIDGE, CABLE, OURS, OURS_TAP};
 
 pub(crate) const SOURCE_CORE: usize = 0;
 const SWITCH_CORE: usize = 1;
@@ -90,12 +89,12 @@ pub(crate) fn all() -> Result<Vec<Contender>> {
 impl Contender {
     pub(crate) fn name(&self) -> &'static str {
         match self.between {
-            Between::SwitchAfxdp => "vswitch, AF_XDP",
-            Between::BareAfxdp => "bare AF_XDP forwarder",
-            Between::Bridge | Between::BridgeForTcp => "Linux bridge",
-            Between::Cable | Between::CableForTcp => "veth cable",
-            Between::SwitchTap => "vswitch, TAP",
-            Between::BareTap => "bare TAP forwarder",
+            Between::SwitchAfxdp => OURS,
+            Between::BareAfxdp => BARE,
+            Between::Bridge | Between::BridgeForTcp => BRIDGE,
+            Between::Cable | Between::CableForTcp => CABLE,
+            Between::SwitchTap => OURS_TAP,
+            Between::BareTap => BARE_TAP,
         }
     }
 
@@ -115,10 +114,9 @@ impl Contender {
         )
     }
 
-    /// Where round trips are noted; bridge and cable have theirs once.
-    pub(crate) fn latency_measures(&self) -> Option<[Measure; 2]> {
-        let measured = !matches!(self.between, Between::BridgeForTcp | Between::CableForTcp);
-        measured.then_some([Measure::P50, Measure::P99])
+    /// Whether round trips are noted; bridge and cable have theirs once.
+    pub(crate) fn has_latency(&self) -> bool {
+        !matches!(self.between, Between::BridgeForTcp | Between::CableForTcp)
     }
 
     /// Starts what runs during a turn only.
@@ -133,49 +131,16 @@ impl Contender {
         })
     }
 
-    /// Frames of 60 bytes (64 with the checksum of a wire) that arrive in a second: the median of
-    /// parts of `time`.
-    pub(crate) fn frame_rate(
-        &self,
-        time: Duration,
-        parts: usize,
-        warm_up: Duration,
-    ) -> Result<f64> {
+    /// Frames of 60 bytes (64 with the checksum of a wire) that arrive in a second.
+    pub(crate) fn frame_rate(&self, window: Window) -> Result<f64> {
         let [left, right] = &self.pair.hosts;
-        let mut frame = Builder::eth(mac(left)?, mac(right)?)
+        let frame = Builder::eth(device::mac(left, "eth0")?, device::mac(right, "eth0")?)
             .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
             .udp(1000, 2000)
             .payload(&[0; 18])
             .build();
-        // The source changes the port and not the checksum.
-        frame[40..42].fill(0);
-        let sink = Sink::attach(right, "eth0")?;
-        let source = Source::start(left, "eth0", frame, 1, SOURCE_CORE)?;
-        std::thread::sleep(warm_up);
-        let part = time / parts as u32;
-        let rates: Result<Vec<f64>> = (0..parts).map(|_| sink.rate(part)).collect();
-        source.stop()?;
-        Ok(Spread::of(&rates?).median)
+        frame_rate([left, right], Copies::alike(frame), SOURCE_CORE, window)
     }
-}
-
-/// The address of a host's device.
-fn mac(host: &Namespace) -> Result<[u8; 6]> {
-    let line = host.ip(&["-o", "link", "show", "eth0"])?;
-    let (_, rest) = line.split_once("link/ether ").context("no MAC address")?;
-    let text = rest.split_whitespace().next().context("no MAC address")?;
-    let bytes: Vec<u8> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect::<Result<_, _>>()?;
-    bytes.try_into().ok().context("a MAC address has six bytes")
-}
-
-fn hosts(label: &str) -> Result<[Namespace; 2]> {
-    Ok([
-        Namespace::create(&format!("{label}-left"))?,
-        Namespace::create(&format!("{label}-right"))?,
-    ])
 }
 
 fn addressed(hosts: [Namespace; 2], forwarder: Option<Forwarder>) -> Result<Pair> {
@@ -221,14 +186,14 @@ fn switch_with(topology: Topology, kind: Kind) -> Result<Pair> {
 }
 
 fn cable(label: &str) -> Result<Pair> {
-    let hosts = hosts(label)?;
+    let hosts = Namespace::pair(label)?;
     device::veth((&hosts[0], "eth0"), (&hosts[1], "eth0"), MTU)?;
     addressed(hosts, None)
 }
 
 /// Two hosts whose veth pairs end here, on a bridge or for a forwarder.
 fn veths(here: &Namespace, label: &str, bridged: bool) -> Result<Pair> {
-    let hosts = hosts(label)?;
+    let hosts = Namespace::pair(label)?;
     let bridge = format!("{label}br");
     if bridged {
         here.ip(&["link", "add", &bridge, "type", "bridge"])?;
@@ -250,7 +215,7 @@ fn veths(here: &Namespace, label: &str, bridged: bool) -> Result<Pair> {
 }
 
 fn bare_tap() -> Result<Pair> {
-    let hosts = hosts("bt")?;
+    let hosts = Namespace::pair("bt")?;
     let open = |host: &Namespace| -> Result<OwnedFd> {
         let tap = host.run(|| {
             Ok(tap::open(&TapSpec {

@@ -20,15 +20,15 @@ mod histogram;
 mod scene;
 
 use std::net::UdpSocket;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use vswitch_benches::report::{self, Measure, Report, Sample, Target};
+use vswitch_benches::report::{Measure, Report, Target};
 use vswitch_benches::spread::Spread;
-use vswitch_tests::{sandbox, traffic};
+use vswitch_benches::turns::{self, Run};
+use vswitch_tests::traffic;
 
 use client::Client;
 use histogram::Histogram;
@@ -42,9 +42,6 @@ const FRAME_FLOWS: u32 = 4096;
 
 /// How often a flow is changed while traffic is looked at.
 const CHANGE_EVERY: Duration = Duration::from_millis(10);
-
-/// How long the machine is watched before each turn.
-const WATCH: Duration = Duration::from_millis(300);
 
 /// How long a source runs before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -145,79 +142,47 @@ static TARGETS: [Target; 7] = [
 ];
 
 fn main() -> ExitCode {
-    match sandbox::enter() {
-        Ok(Some(sandbox::Left::Ended(code))) => return code,
-        Ok(None) => {}
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    turns::in_sandbox(run)
 }
 
 /// A turn that is being taken.
 struct Turn<'a> {
     contender: Contender,
-    repeat: usize,
-    others: f64,
-    samples: &'a mut Vec<Sample>,
+    run: &'a mut Run,
     histogram: &'a mut Histogram,
 }
 
 impl Turn<'_> {
     fn note(&mut self, measure: &'static Measure, value: f64) {
-        self.samples.push(Sample {
-            measure,
-            contender: self.contender.name(),
-            repeat: self.repeat,
-            value,
-            others: self.others,
-        });
+        self.run.note(measure, self.contender.name(), value);
     }
 }
 
 fn run() -> Result<()> {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let plan = if quick { QUICK } else { FULL };
-    let begin = Instant::now();
-    let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let mut samples = Vec::new();
+    let plan = if turns::is_quick() { QUICK } else { FULL };
+    let mut run = Run::default();
     let mut histogram = Histogram::default();
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("flows.txt");
     std::fs::write(&file, flows::many(FLOWS))?;
-    for repeat in 0..plan.repeats {
+    run.repeat(plan.repeats, |run| {
         for contender in [Contender::Theirs, Contender::Ours] {
+            run.watch()?;
             let mut turn = Turn {
                 contender,
-                repeat,
-                others: report::others(WATCH)?,
-                samples: &mut samples,
+                run,
                 histogram: &mut histogram,
             };
-            take(&mut turn, &plan, &file)
-                .with_context(|| format!("{}, repeat {repeat}", contender.name()))?;
+            take(&mut turn, &plan, &file).context(contender.name())?;
         }
-        eprintln!(
-            "repeat {} of {}: {:.0} s",
-            repeat + 1,
-            plan.repeats,
-            begin.elapsed().as_secs_f64()
-        );
-    }
+        Ok(())
+    })?;
     let report = Report {
         title: "Flows beside Open vSwitch",
         targets: &TARGETS,
-        samples,
-        notes: format!(
-            "The switches take turns in every repeat, each started afresh, and are asked by the same \
+        bounds: &[],
+        samples: Vec::new(),
+        notes: "The switches take turns in every repeat, each started afresh, and are asked by the same \
              `ovs-ofctl`. Loads are timed with the start of that program; add-flows waits for a \
              barrier after each flow. Memory is what the resident size of ovs-vswitchd, or of \
              vswitchd and vswitch-datapath together, grows by when the flows are added one by one. \
@@ -225,22 +190,11 @@ fn run() -> Result<()> {
              and are counted at the receiver. Each frame of the new flows has other UDP ports, which \
              the first flow reads. Changes come over one OpenFlow connection and wait for a barrier; \
              round trips and changes share two cores, so a client that only asks for barriers is \
-             measured beside. A turn is disturbed when the machine was more than {:.0} % of a core \
-             busy before it. Load average before `{}`, after `{}`. Took {:.0} s.",
-            report::DISTURBED * 100.0,
-            load_before.trim(),
-            std::fs::read_to_string("/proc/loadavg")
-                .unwrap_or_default()
-                .trim(),
-            begin.elapsed().as_secs_f64()
-        ),
+             measured beside."
+            .to_owned(),
     };
-    println!("{}", report.summary());
-    if let Some(folder) = std::env::var_os("VSWITCH_BENCH_RUN") {
-        // Other benchmarks of the run have a summary, too.
-        let folder = PathBuf::from(folder).join("openflow");
-        std::fs::create_dir_all(&folder)?;
-        report.keep(&folder)?;
+    run.tell(report, "openflow")?;
+    if let Some(folder) = turns::kept("openflow")? {
         histogram.keep(&folder)?;
     }
     Ok(())

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use vswitch_benches::traffic::{Sink, Source};
+use vswitch_benches::traffic::{Copies, Sink, Source, without_checksum};
 use vswitch_packet::build::Builder;
+use vswitch_sys::bpf::programs::Word;
 use vswitch_tests::device;
 use vswitch_tests::netns::Namespace;
 use vswitch_tests::ovs::{self, Ovs};
@@ -69,8 +70,8 @@ impl Contender {
             Self::Theirs => {
                 let (ovs, bridge) = (Ovs::start()?, "ofo");
                 ovs.bridge(bridge, "02:00:00:00:00:f0")?;
-                // Ports are served by a thread on the core where our worker is.
-                ovs.vsctl(&["set", "Open_vSwitch", ".", "other_config:pmd-cpu-mask=2"])?;
+                // The core where our worker is.
+                ovs.serve_ports_on(1)?;
                 (Process::Theirs(ovs), bridge)
             }
         };
@@ -157,23 +158,9 @@ impl Running {
                 for number in 1..=2_u32 {
                     let host = Namespace::create(&format!("ofo-{number}"))?;
                     let end = format!("ofo{number}");
-                    device::veth((&here, &end), (&host, "eth0"), MTU)?;
-                    let request = format!("ofport_request={number}");
-                    ovs.vsctl(&[
-                        "add-port",
-                        self.bridge,
-                        &end,
-                        "--",
-                        "set",
-                        "Interface",
-                        &end,
-                        "type=afxdp",
-                        &request,
-                    ])?;
+                    ovs.afxdp_host(self.bridge, (&here, &end), number, &host, MTU)?;
                     let address = format!("10.78.0.{number}/16");
                     device::addresses(&host, "eth0", &[&address])?;
-                    // It carries no checksum that is only begun.
-                    host.must("ethtool", &["-K", "eth0", "tx", "off"])?;
                     hosts.push(host);
                 }
                 let hosts = hosts.try_into().ok().context("two hosts")?;
@@ -196,6 +183,9 @@ fn resident(pid: u32) -> Result<f64> {
     Ok(size.trim().parse::<f64>()? * 1024.0)
 }
 
+/// UDP ports of an IPv4 packet.
+const PORTS: &[(u16, Word)] = &[(34, Word::Low), (36, Word::High)];
+
 /// Frames of 60 bytes from the first host to the second, of which this many flows (UDP source ports,
 /// and then destination ports) take turns.
 pub(crate) struct Frames {
@@ -207,15 +197,18 @@ impl Frames {
     /// Starts them; `last` is the last octet but one of their source address.
     pub(crate) fn start(hosts: &Hosts, flows: u32, last: u8) -> Result<Self> {
         let [left, right] = &hosts.namespaces;
-        let mut frame = Builder::eth(mac(left)?, mac(right)?)
+        let frame = Builder::eth(device::mac(left, "eth0")?, device::mac(right, "eth0")?)
             .ipv4([10, 79, last, 1], [10, 79, 255, 2])
             .udp(1000, 2000)
             .payload(&[0; 18])
             .build();
-        // The source changes ports and not the checksum.
-        frame[40..42].fill(0);
+        let copies = Copies {
+            len: flows,
+            words: PORTS,
+            ..Copies::alike(without_checksum(frame))
+        };
         let sink = Sink::attach(right, "eth0")?;
-        let source = Source::start(left, "eth0", frame, flows, SOURCE_CORE)?;
+        let source = Source::start(left, "eth0", copies, SOURCE_CORE)?;
         Ok(Self { sink, source })
     }
 
@@ -229,16 +222,4 @@ impl Frames {
         self.source.stop()?;
         Ok(())
     }
-}
-
-/// The address of a host's device.
-fn mac(host: &Namespace) -> Result<[u8; 6]> {
-    let line = host.ip(&["-o", "link", "show", "eth0"])?;
-    let (_, rest) = line.split_once("link/ether ").context("no MAC address")?;
-    let text = rest.split_whitespace().next().context("no MAC address")?;
-    let bytes: Vec<u8> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect::<Result<_, _>>()?;
-    bytes.try_into().ok().context("a MAC address has six bytes")
 }

@@ -45,6 +45,18 @@ pub fn exists(namespace: &Namespace, device: &str) -> bool {
     namespace.ip(&["link", "show", "dev", device]).is_ok()
 }
 
+/// A device's Ethernet address.
+pub fn mac(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
+    let line = namespace.ip(&["-o", "link", "show", "dev", device])?;
+    let (_, rest) = line.split_once("link/ether ").context("no MAC address")?;
+    let text = rest.split_whitespace().next().context("no MAC address")?;
+    let bytes: Vec<u8> = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16))
+        .collect::<Result<_, _>>()?;
+    bytes.try_into().ok().context("a MAC address has six bytes")
+}
+
 /// Waits until a device is there and has a carrier.
 pub fn await_carrier(namespace: &Namespace, device: &str) -> Result<()> {
     wait::until(

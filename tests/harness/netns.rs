@@ -39,6 +39,14 @@ impl Namespace {
         Ok(made)
     }
 
+    /// Two of them, `<label>-left` and `<label>-right`.
+    pub fn pair(label: &str) -> Result<[Self; 2]> {
+        Ok([
+            Self::create(&format!("{label}-left"))?,
+            Self::create(&format!("{label}-right"))?,
+        ])
+    }
+
     /// Makes IPv6 addresses usable at once.
     fn prepare(&self) -> Result<()> {
         self.sysctl("net/ipv6/conf/default/accept_dad", "0")?;

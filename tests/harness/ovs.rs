@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::device;
+use crate::netns::Namespace;
 use crate::programs::{collect, limited, must};
 use crate::wait;
 
@@ -127,6 +129,41 @@ impl Ovs {
             "set",
             "Interface",
             device,
+            &request,
+        ])?;
+        Ok(())
+    }
+
+    /// Has ports that are polled served by one thread on `core`, counted from 0.
+    pub fn serve_ports_on(&self, core: u32) -> Result<()> {
+        let mask = format!("other_config:pmd-cpu-mask={:x}", 1_u64 << core);
+        self.vsctl(&["set", "Open_vSwitch", ".", &mask])?;
+        Ok(())
+    }
+
+    /// Adds an AF_XDP port over a veth pair that is made for it: `end` is the port, the other end
+    /// `eth0` of `host`.
+    pub fn afxdp_host(
+        &self,
+        bridge: &str,
+        end: (&Namespace, &str),
+        number: u32,
+        host: &Namespace,
+        mtu: u32,
+    ) -> Result<()> {
+        device::veth(end, (host, "eth0"), mtu)?;
+        // It passes no checksum on that is only begun.
+        host.must("ethtool", &["-K", "eth0", "tx", "off"])?;
+        let request = format!("ofport_request={number}");
+        self.vsctl(&[
+            "add-port",
+            bridge,
+            end.1,
+            "--",
+            "set",
+            "Interface",
+            end.1,
+            "type=afxdp",
             &request,
         ])?;
         Ok(())

@@ -85,22 +85,46 @@ pub fn xdp_sink(counters: &Counters) -> Result<Program, LoadError> {
     Program::load(ProgramKind::Xdp, "vswitch_sink", &asm.finish()?)
 }
 
-/// Sends every frame out of the device `ifindex`, as the last step of a source that runs with
-/// [`Program::run_live`]. Counter 0 counts the frames and numbers the flows: `flows` (a power of
-/// two, up to 2^31) different values are written to the bytes at `varied`: the lower sixteen bits,
-/// big-endian, to the first two, and the upper ones to the next two when there are more values than
-/// two bytes hold.
+/// A number of 16 bits that a copy of a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The copy's number modulo 16,384, above [`Varied::first`]: a port.
+    Low,
+    /// All bits of [`Low`](Self::Low) turned round. Where a checksum covers both, it stays right.
+    NotLow,
+    /// The rest of the number, above [`Varied::first`].
+    High,
+    /// All bits of [`High`](Self::High) turned round.
+    NotHigh,
+}
+
+/// Bits of a copy's number that are its low word.
+const LOW_BITS: u32 = 14;
+
+/// What differs from copy to copy of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Varied<'a> {
+    /// Different copies, a power of two; more begin again.
+    pub len: u32,
+    /// The least word, so that no port is 0; at most 65,535 - 16,383.
+    pub first: u16,
+    /// Where the words stand, in network byte order.
+    pub words: &'a [(u16, Word)],
+}
+
+/// Sends what it is run on to the device `ifindex`, and counts in `counters`: a source of XDP
+/// frames without a socket, for [`Program::run_live`]. Copies differ as `varied` says, by the
+/// counter's value, so that any number of flows takes turns. A frame that is too short for that is
+/// sent as it is.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub fn xdp_source(
     counters: &Counters,
     ifindex: u32,
-    varied: u16,
-    flows: u32,
+    varied: &Varied<'_>,
 ) -> Result<Program, LoadError> {
-    let wide = flows > 1 << 16;
-    let last = (flows.max(1) - 1).min(i32::MAX as u32);
+    let end = varied.words.iter().map(|(at, _)| at + 2).max().unwrap_or(0);
     let mut asm = Assembler::new();
     let send = asm.label();
     asm.mov_reg(Reg::R6, Reg::R1)
@@ -117,21 +141,27 @@ pub fn xdp_source(
         .load(Size::Word, Reg::R1, Reg::R6, XDP_MD_DATA)
         .load(Size::Word, Reg::R2, Reg::R6, XDP_MD_DATA_END)
         .mov_reg(Reg::R5, Reg::R1)
-        .alu(
-            Alu::Add,
-            Reg::R5,
-            i32::from(varied) + if wide { 4 } else { 2 },
-        )
+        .alu(Alu::Add, Reg::R5, i32::from(end))
         .jump_if_reg(Cond::Gt, Reg::R5, Reg::R2, send)
-        .alu(Alu::And, Reg::R3, last as i32)
-        .store(Size::Byte, Reg::R1, varied as i16 + 1, Reg::R3)
-        .alu(Alu::Rsh, Reg::R3, 8)
-        .store(Size::Byte, Reg::R1, varied as i16, Reg::R3);
-    if wide {
-        asm.alu(Alu::Rsh, Reg::R3, 8)
-            .store(Size::Byte, Reg::R1, varied as i16 + 3, Reg::R3)
-            .alu(Alu::Rsh, Reg::R3, 8)
-            .store(Size::Byte, Reg::R1, varied as i16 + 2, Reg::R3);
+        .alu(Alu::And, Reg::R3, varied.len.max(1).wrapping_sub(1) as i32)
+        .mov_reg(Reg::R7, Reg::R3)
+        .alu(Alu::And, Reg::R7, (1 << LOW_BITS) - 1)
+        .alu(Alu::Add, Reg::R7, i32::from(varied.first))
+        .mov_reg(Reg::R8, Reg::R3)
+        .alu(Alu::Rsh, Reg::R8, LOW_BITS as i32)
+        .alu(Alu::Add, Reg::R8, i32::from(varied.first));
+    for &(at, word) in varied.words {
+        let number = match word {
+            Word::Low | Word::NotLow => Reg::R7,
+            Word::High | Word::NotHigh => Reg::R8,
+        };
+        asm.mov_reg(Reg::R4, number);
+        if matches!(word, Word::NotLow | Word::NotHigh) {
+            asm.alu(Alu::Xor, Reg::R4, 0xffff);
+        }
+        asm.store(Size::Byte, Reg::R1, at as i16 + 1, Reg::R4)
+            .alu(Alu::Rsh, Reg::R4, 8)
+            .store(Size::Byte, Reg::R1, at as i16, Reg::R4);
     }
     asm.bind(send)
         .mov(Reg::R1, ifindex as i32)
@@ -182,17 +212,21 @@ mod tests {
     #[test]
     fn the_source_numbers_its_flows_and_redirects() {
         let counters = Counters::new(1).expect("run this test as root: it creates eBPF maps");
-        counters.write(0, 0x1fe).expect("exists");
+        counters.write(0, 5 << 14 | 0x1fe).expect("exists");
         // Interface 1 is the loopback device of any namespace.
-        let program = loaded(xdp_source(&counters, 1, 34, 0x200));
+        let varied = Varied {
+            len: 1 << 20,
+            first: 1000,
+            words: &[(34, Word::Low), (20, Word::NotLow), (28, Word::High)],
+        };
+        let program = loaded(xdp_source(&counters, 1, &varied));
         let run = program.test_run(&[0; 60], 1).expect("runs");
         assert_eq!(run.verdict, XDP_REDIRECT);
-        assert_eq!(run.packet[34..36], [0x01, 0xfe]);
-        assert_eq!(counters.read(0).expect("exists"), 0x1ff);
-        counters.write(0, 0x0123_4567).expect("exists");
-        let program = loaded(xdp_source(&counters, 1, 34, 1 << 24));
-        let run = program.test_run(&[0; 60], 1).expect("runs");
-        assert_eq!(run.packet[34..38], [0x45, 0x67, 0x00, 0x23]);
+        // 1000 + 0x1fe, the same turned round, and 1000 + the rest of the number.
+        assert_eq!(run.packet[34..36], [0x05, 0xe6]);
+        assert_eq!(run.packet[20..22], [0xfa, 0x19]);
+        assert_eq!(run.packet[28..30], [0x03, 0xed]);
+        assert_eq!(counters.read(0).expect("exists"), 5 << 14 | 0x1ff);
     }
 
     #[test]
