@@ -42,6 +42,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             known.join(", ")
         );
     }
+    // Without root, those that make devices say what they need.
+    if tools::is_root() {
+        tools::debian_programs(tools::SANDBOX_PROGRAMS)?;
+        tools::debian_programs(tools::BENCH_PROGRAMS)?;
+    }
     heading("Building the switch and its benchmarks (release)");
     tools::run(tools::cargo().args(["build", "--quiet", "--release", "--bins"]))?;
     let folder = if arguments.no_keep {

@@ -20,6 +20,10 @@ pub(crate) const SANDBOX_PROGRAMS: &[(&str, &str)] = &[
     ("ovs-testcontroller", "openvswitch-testcontroller"),
 ];
 
+/// The same of what benchmarks compare the switch with.
+pub(crate) const BENCH_PROGRAMS: &[(&str, &str)] =
+    &[("nft", "nftables"), ("conntrack", "conntrack")];
+
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
