@@ -18,6 +18,7 @@ pub mod ovs;
 pub mod process;
 pub mod programs;
 pub mod sandbox;
+pub mod service;
 pub mod sim;
 pub mod topology;
 pub mod traffic;

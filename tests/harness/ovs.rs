@@ -80,6 +80,12 @@ impl Ovs {
         self.rundir.path()
     }
 
+    /// The process of the switch.
+    pub fn switch_pid(&self) -> Result<u32> {
+        let switch = self.switch.as_ref().context("the switch does not run")?;
+        Ok(switch.id())
+    }
+
     /// `ovs-vsctl` with arguments.
     pub fn vsctl(&self, arguments: &[&str]) -> Result<String> {
         let database = format!("--db=unix:{}", socket(self.rundir()).display());

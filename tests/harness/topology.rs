@@ -3,12 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::device;
 use crate::netns::Namespace;
 use crate::process::Switch;
+use crate::{device, wait};
 
 /// The kinds of port that have a host behind them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +61,9 @@ pub struct Host {
     pub v6: IpAddr,
 }
 
+/// How long the kernel may take to remove a namespace.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The device's name inside a host's own namespace.
 const INSIDE: &str = "eth0";
 
@@ -102,6 +106,27 @@ impl Topology {
     /// `moved` is false; there, only one of them can have addresses of the common subnet.
     pub fn host(&self, kind: Kind, moved: bool, settings: &[&str]) -> Result<Host> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.add_host(number, format!("p{number}"), kind, moved, settings)
+    }
+
+    /// The same with a name for the port, whose host is moved.
+    pub fn named_host(&self, port: &str, kind: Kind) -> Result<Host> {
+        // An earlier host's device of this name goes with its namespace, when the kernel gets to it.
+        wait::until(PATIENCE, "the name of a device is free", || {
+            Ok((!device::exists(&self.here, port)).then_some(()))
+        })?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.add_host(number, port.to_owned(), kind, true, &[])
+    }
+
+    fn add_host(
+        &self,
+        number: u32,
+        port: String,
+        kind: Kind,
+        moved: bool,
+        settings: &[&str],
+    ) -> Result<Host> {
         let name = format!("h{number}");
         let mtu_setting = format!("mtu={}", self.mtu);
         let stays = kind == Kind::Internal && !moved;
@@ -110,7 +135,6 @@ impl Topology {
         } else {
             Namespace::create(&name)?
         };
-        let port = format!("p{number}");
         let device = if stays {
             port.clone()
         } else {

@@ -274,7 +274,9 @@ fn stop_echo(target: SocketAddr, to: &Namespace, echo: JoinHandle<Result<()>>) -
     echo.join().expect("the echo does not panic")
 }
 
-fn unspecified(like: IpAddr) -> IpAddr {
+/// The address that stands for any, of the same family.
+#[must_use]
+pub fn unspecified(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use vswitch_tests::netns::Namespace;
+use vswitch_tests::service::{self, Service, Talk};
 use vswitch_tests::{device, traffic};
 
 use crate::failed;
@@ -14,6 +15,9 @@ use crate::failed;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("cable/traffic_passes", || passes().map_err(|e| failed(&e))),
+        Trial::test("cable/services_tell_whom_they_see", || {
+            services_tell().map_err(|e| failed(&e))
+        }),
         Trial::test("cable/a_cut_is_noticed", || {
             cut_is_noticed().map_err(|e| failed(&e))
         }),
@@ -46,6 +50,29 @@ fn passes() -> Result<()> {
         traffic::ping(&a, address, 56, 5)?;
         let count = stream.finish()?;
         ensure!(count.sent > 10 && count.lost() == 0, "{count:?}");
+    }
+    Ok(())
+}
+
+fn services_tell() -> Result<()> {
+    let ([a, b], addresses) = cable(["tell-a", "tell-b"])?;
+    for address in addresses {
+        let service = Service::start(&b, "b", address, 0)?;
+        let mut talk = Talk::open(&a, service.target())?;
+        for _ in 0..3 {
+            let told = talk.ask()?;
+            ensure!(told.name == "b" && told.seen == talk.local()?, "{told}");
+        }
+        talk.close()?;
+        let told = service::ask_by_datagram(&a, service.target(), 4000)?;
+        ensure!(told.seen.port() == 4000, "{told}");
+        // Who is reached is no proof of a way that is closed, nor is who is there one of nobody.
+        ensure!(service::ensure_no_way(&a, service.target()).is_err());
+        ensure!(service::ensure_told_of_nobody(&a, service.target()).is_err());
+        let target = service.target();
+        drop(service);
+        service::ensure_told_of_nobody(&a, target)?;
+        service::ensure_no_way(&a, target)?;
     }
     Ok(())
 }
