@@ -134,6 +134,13 @@ impl Conntrack {
         self.len() == 0
     }
 
+    /// Places that hold a connection or held one: as many as there were connections at most. This is
+    /// how far a whole [sweep](Self::sweep) goes, long after a flood is over too.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.table.touched() as usize
+    }
+
     /// Connections that there may be.
     #[must_use]
     pub fn limit(&self) -> usize {

@@ -57,12 +57,15 @@ impl Standing {
     }
 
     /// Whether nobody has answered, or the connection is over: it may be given up for a new one.
+    /// One end alone that has closed ends nothing: the other may send for as long as it likes.
     #[must_use]
     pub fn is_spare(self) -> bool {
         match self {
-            Self::Tcp(states) => !states
-                .iter()
-                .all(|state| (TcpState::Established..=TcpState::Closing).contains(state)),
+            Self::Tcp(states) => {
+                let is_opening = states.iter().any(|state| *state < TcpState::Established);
+                let is_over = states.iter().all(|state| *state >= TcpState::FinWait2);
+                is_opening || is_over
+            }
             Self::Icmp { answered } => !answered,
             Self::Other(state) => state != OtherState::Bidirectional,
         }
@@ -182,6 +185,25 @@ mod tests {
         assert_eq!(told(flag::ICMP, word), answered);
         assert_eq!(told(flag::ICMP, next(flag::ICMP, word, Original)), answered);
         assert!(!Standing::of(flag::ICMP, word).is_spare());
+    }
+
+    #[test]
+    fn who_is_half_closed_is_not_spare() {
+        use TcpState::{Closed, Closing, Established, FinWait2, SynSent, TimeWait};
+        for (states, is_spare) in [
+            ([SynSent, Closed], true),
+            ([SynSent, SynSent], true),
+            ([Established, SynSent], true),
+            ([Established, Established], false),
+            ([Closing, Established], false),
+            ([FinWait2, Established], false),
+            ([Established, FinWait2], false),
+            ([FinWait2, Closing], false),
+            ([FinWait2, FinWait2], true),
+            ([TimeWait, TimeWait], true),
+        ] {
+            assert_eq!(Standing::Tcp(states).is_spare(), is_spare, "{states:?}");
+        }
     }
 
     #[test]

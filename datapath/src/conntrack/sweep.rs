@@ -14,7 +14,7 @@ use super::request::Handle;
 use crate::tick::Tick;
 
 impl Conntrack {
-    /// Looks at up to `budget` entries, from where the last call stopped, and ends the connections
+    /// Looks at up to `budget` of the [`places`](Self::places), from where the last call stopped, and ends the connections
     /// that have expired. Tells how many.
     ///
     /// With a budget of a tenth of the table ten times a second, what has expired is gone a second

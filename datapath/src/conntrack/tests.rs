@@ -556,6 +556,20 @@ fn what_expired_is_not_found_and_is_swept_out() {
 }
 
 #[test]
+fn the_way_of_a_sweep_is_as_long_after_a_flood_as_in_it() {
+    let ct = ct();
+    for port in 0..1000 {
+        ask(&ct, &udp(1, 2, port, 53), &commit());
+    }
+    let late = Tick(NOW.0 + 60_000);
+    ct.sweep(late, 500);
+    assert_eq!((ct.len(), ct.places()), (500, 1000));
+    // A share of the connections that are left would not get as far.
+    ct.sweep(late, ct.places() / 2);
+    assert_eq!(ct.len(), 0);
+}
+
+#[test]
 fn a_zone_has_its_own_timeouts() {
     let ct = ct();
     let short = Timeouts::default().with(Timeout::OtherFirst, 3);

@@ -59,8 +59,8 @@ const WORKER_WAIT: Duration = Duration::from_secs(5);
 /// Shortest wait for the next timeout of a flow: those that end about the same time go together.
 const EXPIRY_WAIT: Duration = Duration::from_millis(50);
 
-/// Connections that are looked at every second for those that have timed out: so many, or so large a
-/// share of all, which takes milliseconds for millions.
+/// Places of connections that are looked at every second for those that have timed out: so many, or
+/// so large a share of all, which takes milliseconds for millions.
 const SWEEP_MIN: usize = 65_536;
 const SWEEP_SHARE: usize = 8;
 
@@ -357,7 +357,7 @@ impl Control {
         for bridge in self.ledger.tables().bridges() {
             bridge.fdb.expire(now);
         }
-        let budget = SWEEP_MIN.max(self.conntrack.len() / SWEEP_SHARE);
+        let budget = SWEEP_MIN.max(self.conntrack.places() / SWEEP_SHARE);
         self.conntrack.sweep(now, budget);
         let fragments = self.conntrack.fragments();
         while fragments.is_due(now) {
