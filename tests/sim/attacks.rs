@@ -48,17 +48,21 @@ impl Chance {
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
 const HOST: [u8; 4] = [10, 0, 0, 2];
 
-/// A TCP connection of the client with port 80 of the server, and what either end sends next.
+/// A TCP connection of the client with the server, and what either end sends next.
 struct Talk {
-    port: u16,
+    ports: [u16; 2],
     next: [u32; 2],
 }
 
 impl Talk {
-    /// Shakes hands through the switch.
+    /// Shakes hands with port 80 through the switch.
     fn begin(sim: &mut Sim, port: u16) -> Self {
-        let next = [u32::from(port) << 12, u32::MAX - 5];
-        let mut talk = Self { port, next };
+        Self::begin_with(sim, [port, 80])
+    }
+
+    fn begin_with(sim: &mut Sim, ports: [u16; 2]) -> Self {
+        let next = [u32::from(ports[0]) << 12, u32::MAX - 5];
+        let mut talk = Self { ports, next };
         talk.pass(sim, 0, tcp::SYN, b"");
         talk.pass(sim, 1, tcp::SYN | tcp::ACK, b"");
         talk.pass(sim, 0, tcp::ACK, b"");
@@ -67,9 +71,9 @@ impl Talk {
 
     /// A segment of one end, `by` octets beside where it should be.
     fn segment(&self, end: usize, flags: u16, by: u32, payload: &[u8]) -> Vec<u8> {
-        let (addresses, ports, macs) = match end {
-            0 => ([CLIENT, HOST], [self.port, 80], [1, 2]),
-            _ => ([HOST, CLIENT], [80, self.port], [2, 1]),
+        let (addresses, macs) = match end {
+            0 => ([CLIENT, HOST], [1, 2]),
+            _ => ([HOST, CLIENT], [2, 1]),
         };
         let ack = if flags & tcp::ACK == 0 {
             0
@@ -80,8 +84,8 @@ impl Talk {
             .ipv4(addresses[0], addresses[1])
             .tcp_with(
                 tcp::Repr {
-                    src_port: ports[0],
-                    dst_port: ports[1],
+                    src_port: self.ports[end],
+                    dst_port: self.ports[1 - end],
                     seq: self.next[end].wrapping_add(by),
                     ack,
                     flags,
@@ -145,6 +149,31 @@ fn a_syn_flood_takes_no_more_than_the_limit_and_nobody_established_suffers() {
     }
     sim.advance(25 * HOUR);
     assert_eq!(sim.conntrack().len(), 0);
+}
+
+#[test]
+fn a_flood_displaces_nobody_who_is_half_closed() {
+    const LIMIT: usize = 100;
+    let mut sim = switch(1, &SERVER);
+    sim.conntrack().set_limit(LIMIT);
+    let mut talks: Vec<_> = (0..20).map(|i| Talk::begin(&mut sim, 1000 + i)).collect();
+    // The client has asked all that it wanted to know; the answer is a long one.
+    for talk in &mut talks {
+        talk.pass(&mut sim, 0, tcp::FIN | tcp::ACK, b"");
+        talk.pass(&mut sim, 1, tcp::ACK, b"");
+    }
+    let mut chance = Chance(4);
+    for _ in 0..4000 {
+        let syn = Builder::eth(mac(1), mac(2)).ipv4(chance.address(), HOST);
+        sim.send(1, syn.tcp(1, 80, tcp::SYN).build());
+    }
+    assert_eq!(sim.conntrack().len(), LIMIT, "there was a flood");
+    for talk in &mut talks {
+        talk.pass(&mut sim, 1, tcp::ACK | tcp::PSH, b"the long answer");
+        talk.pass(&mut sim, 0, tcp::ACK, b"");
+        talk.pass(&mut sim, 1, tcp::FIN | tcp::ACK, b"");
+        talk.pass(&mut sim, 0, tcp::ACK, b"");
+    }
 }
 
 #[test]
@@ -269,6 +298,29 @@ fn a_datagram_without_end_holds_what_one_can_have() {
 }
 
 #[test]
+fn pieces_that_overlap_end_their_datagram_and_no_other() {
+    let mut sim = switch(1, &SERVER);
+    for ident in 0..50_u16 {
+        let [first, last] = two_pieces(ident);
+        // Over the end of the first piece, and with other bytes than it.
+        let over = piece(CLIENT, ident, 1392, true, &[9; 1200]);
+        let doubled = first.clone();
+        // A doubled piece is one that came twice, and changes nothing.
+        assert_eq!(ports(&mut sim, 1, first), []);
+        assert_eq!(ports(&mut sim, 1, doubled), [(3, 1)]);
+        if ident % 2 == 0 {
+            assert_eq!(ports(&mut sim, 1, last), [(2, 2)], "{ident}");
+            continue;
+        }
+        assert_eq!(ports(&mut sim, 1, over), [(3, 1)]);
+        assert_eq!(ports(&mut sim, 1, last), [(3, 1)], "{ident} is given up");
+    }
+    assert_eq!(sim.new_drops(), [(DropReason::FragmentGivenUp, 25)]);
+    sim.advance(Duration::from_secs(16));
+    assert_eq!(sim.conntrack().fragments().waiting(), []);
+}
+
+#[test]
 fn segments_outside_the_window_are_invalid_and_change_nothing() {
     let mut sim = switch(1, &SERVER);
     let mut talk = Talk::begin(&mut sim, 1000);
@@ -338,6 +390,87 @@ fn forged_errors_end_nothing_and_keep_nothing_alive() {
         }
     }
     assert_eq!(sim.conntrack().len(), 0, "36 s without a packet of its own");
+}
+
+/// Clients may speak FTP with the server; what a helper expects goes to port 4, to be seen.
+const FTP: [&str; 5] = [
+    "ip,ct_state=-trk actions=ct(zone=5,table=1)",
+    "table=1,priority=20,ip,ct_state=+trk+new+rel actions=4",
+    "table=1,priority=10,in_port=1,tcp,tp_dst=21,ct_state=+trk+new actions=ct(commit,zone=5,alg=ftp),2",
+    "table=1,priority=10,in_port=1,ip,ct_state=+trk+est actions=2",
+    "table=1,priority=10,in_port=2,ip,ct_state=+trk+est actions=1",
+];
+
+/// Whether the switch expects a data connection of the server's port 20 with this end.
+fn is_expected(sim: &mut Sim, to: [u8; 4], port: u16) -> bool {
+    let syn = Builder::eth(mac(2), mac(1)).ipv4(HOST, to);
+    let went = ports(sim, 2, syn.tcp(20, port, tcp::SYN).build());
+    assert!(went == [(4, 1)] || went.is_empty(), "{went:?}");
+    !went.is_empty()
+}
+
+#[test]
+fn commands_that_lie_or_come_in_parts_open_nothing() {
+    const COMMAND: u16 = tcp::ACK | tcp::PSH;
+    let mut sim = switch(1, &FTP);
+    let mut talk = Talk::begin_with(&mut sim, [1000, 21]);
+    for (segments, address) in [
+        // In parts, wherever they are parted.
+        (&[&b"PORT 10,0,0,1,4,"[..], b"1\r\n"][..], CLIENT),
+        (&[b"PO", b"RT 10,0,0,1,4,1\r\n"], CLIENT),
+        (&[b"PORT 10,0,0,1,4,1", b"\r\n"], CLIENT),
+        (&[b"EPRT |1|10.0.0.1|1025", b"|\r\n"], CLIENT),
+        // Somebody else's address, the server's own among them.
+        (&[b"PORT 10,0,0,7,4,1\r\n"], [10, 0, 0, 7]),
+        (&[b"EPRT |1|10.0.0.7|1025|\r\n"], [10, 0, 0, 7]),
+        (&[b"PORT 10,0,0,2,4,1\r\n"], HOST),
+        // No command at all.
+        (&[b"PORT 10,0,0,1,4,257\r\n"], CLIENT),
+        (&[b"PORT 10,0,0,1,4\r\n"], CLIENT),
+        (&[b"EPRT |2|10.0.0.1|1025|\r\n"], CLIENT),
+        (&[b"EPRT |1|10.0.0.1|66561|\r\n"], CLIENT),
+        (&[b"SITE PORT 10,0,0,1,4,1\r\n"], CLIENT),
+        (&[b"227 =10,0,0,1,4,1\r\n"], CLIENT),
+        (&[&[b'1'; 1400]], CLIENT),
+        (&[b"PORT ", &[b'1'; 1400]], CLIENT),
+    ] {
+        for segment in segments {
+            talk.pass(&mut sim, 0, COMMAND, segment);
+        }
+        let said = segments.concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!is_expected(&mut sim, address, 1025), "{said}");
+        assert!(!is_expected(&mut sim, CLIENT, 1025), "{said}");
+        // The line is over, and the connection is not.
+        talk.pass(&mut sim, 0, COMMAND, b"\r\n");
+        talk.pass(&mut sim, 1, COMMAND, b"500 what?\r\n");
+    }
+    let counted = sim.conntrack().helpers().read();
+    assert_eq!((counted.expected, counted.strangers), (0, 3), "{counted:?}");
+    // What the client may say is understood as before.
+    talk.pass(&mut sim, 0, COMMAND, b"PORT 10,0,0,1,4,1\r\n");
+    assert!(is_expected(&mut sim, CLIENT, 1025));
+    assert!(!is_expected(&mut sim, CLIENT, 1026));
+}
+
+#[test]
+fn a_client_that_announces_without_end_is_expected_so_often_and_no_more() {
+    let mut sim = switch(1, &FTP);
+    let mut talk = Talk::begin_with(&mut sim, [1000, 21]);
+    for number in 0..500_u16 {
+        let [high, low] = (2000 + number).to_be_bytes();
+        let command = format!("PORT 10,0,0,1,{high},{low}\r\n");
+        talk.pass(&mut sim, 0, tcp::ACK | tcp::PSH, command.as_bytes());
+        talk.pass(&mut sim, 1, tcp::ACK, b"");
+    }
+    let expected: Vec<u16> = (2000..2500)
+        .filter(|port| is_expected(&mut sim, CLIENT, *port))
+        .collect();
+    assert_eq!(expected, (2484..2500).collect::<Vec<_>>());
+    // With the control connection all that it announced is gone.
+    sim.advance(25 * HOUR);
+    assert_eq!(sim.conntrack().len(), 0);
+    assert!(!is_expected(&mut sim, CLIENT, 2499));
 }
 
 /// Any packet between few hosts and ports, right and wrong.

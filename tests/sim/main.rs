@@ -8,9 +8,11 @@
 //! * `lives` — flows that come, count and go: timeouts, learning, removal
 //! * `groups` — groups and meters
 //! * `tracking` — connections, address translation, fragments
+//! * `attacks` — what comes that nobody asked for
 //! * `controllers` — packets to and from controllers
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod bridges;
 mod cache;
 mod controllers;

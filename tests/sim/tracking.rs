@@ -18,7 +18,7 @@ const SERVER: [u8; 4] = [10, 0, 0, 2];
 const OUTSIDE: [u8; 4] = [10, 9, 9, 9];
 
 /// A bridge with four ports.
-fn switch(workers: usize, flows: &[&str]) -> Sim {
+pub(super) fn switch(workers: usize, flows: &[&str]) -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
@@ -52,7 +52,7 @@ fn answer(to: [u8; 4]) -> Vec<u8> {
 }
 
 /// The ports that sent something, and how much.
-fn ports(sim: &mut Sim, port: u32, frame: Vec<u8>) -> Vec<(u32, usize)> {
+pub(super) fn ports(sim: &mut Sim, port: u32, frame: Vec<u8>) -> Vec<(u32, usize)> {
     let sent = sim.send(port, frame);
     sent.iter()
         .map(|(port, packets)| (*port, packets.len()))
