@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use vswitch_flow::text::{
-    Actions, GroupCommand, MeterCommand, Names, no_names, parse_actions, parse_flow,
-    parse_flow_mod, parse_group_mod, parse_meter_mod,
+    Actions, GroupCommand, MeterCommand, Names, no_names, parse_actions, parse_ct_filter,
+    parse_flow, parse_flow_mod, parse_group_mod, parse_meter_mod,
 };
 use vswitch_flow::{FlowCommand, GroupMod, MeterMod};
 
@@ -27,6 +27,7 @@ fuzz_target!(|text: &str| {
         );
     }
     parse_flow_mod(text, FlowCommand::Delete, &names).ok();
+    parse_ct_filter(&text.split(' ').collect::<Vec<_>>()).ok();
     let group = parse_group_mod(text, GroupCommand::Add, &names);
     if let Ok(GroupMod::Add(group)) = group {
         let printed = group.to_string();

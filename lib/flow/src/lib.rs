@@ -9,6 +9,7 @@
 
 pub mod action;
 pub mod check;
+pub mod conntrack;
 pub mod field;
 pub mod group;
 pub mod key;
@@ -19,6 +20,7 @@ pub mod sparse;
 pub mod text;
 
 pub use action::{Action, Instructions, OfPort, Subfield};
+pub use conntrack::{CtFilter, CtTupleFilter};
 pub use field::{Field, FieldInfo};
 pub use group::{Bucket, Group, GroupKind, GroupMod};
 pub use key::{CT_WORD, CT_WORDS, FlowKey, FlowMask, META_WORD, PACKET_WORDS, WORDS};

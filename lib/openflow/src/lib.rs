@@ -30,7 +30,7 @@ mod oxs;
 pub mod async_config;
 pub mod bundle;
 pub mod config;
-pub mod ct_flush;
+mod ct_flush;
 pub mod features;
 pub mod flow_mod;
 pub mod flow_monitor;

@@ -7,12 +7,12 @@
 //! Spec: OpenFlow 1.0.1 §5.1, 1.3.5 §7.1, 1.4.1 §7.1; Open vSwitch's
 //! `include/openvswitch/ofp-msgs.h` for experimenters' messages.
 
-use vswitch_flow::{GroupMod, MeterMod, OfPort};
+use vswitch_flow::{CtFilter, GroupMod, MeterMod, OfPort};
 
 use crate::async_config::{AsyncConfig, AsyncForm};
 use crate::bundle::{BundleAdd, BundleControl};
 use crate::config::SwitchConfig;
-use crate::ct_flush::CtFlush;
+use crate::ct_flush;
 use crate::error::{ErrorCode, ErrorMessage, NICIRA, ONF, OfError};
 use crate::features::SwitchFeatures;
 use crate::flow_mod::FlowModMessage;
@@ -141,7 +141,7 @@ pub enum Message {
     /// Forgets the connections of a zone (Nicira).
     CtFlushZone(u16),
     /// Forgets connections (Nicira).
-    CtFlush(Box<CtFlush>),
+    CtFlush(Box<CtFilter>),
     /// Ends a flow monitor (Nicira's in 1.0, the ONF's in 1.3).
     FlowMonitorCancel(u32),
     /// There is too much to tell of flows: some will come later (alike).
@@ -400,7 +400,7 @@ fn decode_body(
         (Nicira(25), _) => M::TlvTableRequest,
         (Nicira(26), _) => M::TlvTableReply(TlvTable::decode(from)?),
         (Nicira(29), _) => M::CtFlushZone(nicira::decode_number(from)?),
-        (Nicira(32), _) => M::CtFlush(Box::new(CtFlush::decode(from)?)),
+        (Nicira(32), _) => M::CtFlush(Box::new(ct_flush::decode(from)?)),
         (Nicira(21), V10) | (Onf(1870), V13) => M::FlowMonitorCancel(from.u32()?),
         (Nicira(22), V10) | (Onf(1871), V13) => M::FlowMonitorPaused,
         (Nicira(23), V10) | (Onf(1872), V13) => M::FlowMonitorResumed,
@@ -575,7 +575,7 @@ impl Message {
             }
             Self::TlvTableMod(change) => change.encode(to),
             Self::TlvTableReply(table) => table.encode(to),
-            Self::CtFlush(flush) => flush.encode(to),
+            Self::CtFlush(flush) => ct_flush::encode(flush, to),
             Self::FlowMonitorCancel(id) => to.u32(*id),
         }
     }

@@ -17,6 +17,7 @@
 mod action_print;
 mod actions;
 mod choice;
+mod conntrack;
 mod datapath;
 mod flow;
 mod group;
@@ -39,6 +40,7 @@ use crate::check::Fault;
 
 pub use action_print::{Actions, IsNow};
 pub use actions::parse_actions;
+pub use conntrack::{CtFilterError, parse_ct_filter};
 pub use datapath::DatapathFlow;
 pub use flow::{
     DumpLine, Past, content, lines, parse_flow, parse_flow_mod, parse_flow_select, print_duration,

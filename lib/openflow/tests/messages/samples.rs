@@ -8,13 +8,13 @@ use vswitch_flow::group::{BucketPlace, SelectionMethod};
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::rule::GROUP_ANY;
 use vswitch_flow::{
-    Action, Band, BandKind, Bucket, Field, FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect,
-    Group, GroupKind, GroupMod, Instructions, Match, Meter, MeterMod, OfPort, Subfield,
+    Action, Band, BandKind, Bucket, CtFilter, CtTupleFilter, Field, FlowCommand, FlowFlags,
+    FlowMod, FlowRule, FlowSelect, Group, GroupKind, GroupMod, Instructions, Match, Meter,
+    MeterMod, OfPort, Subfield,
 };
 use vswitch_openflow::async_config::{AsyncConfig, AsyncForm, Reasons};
 use vswitch_openflow::bundle::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
 use vswitch_openflow::config::{ConfigFlags, SwitchConfig};
-use vswitch_openflow::ct_flush::{CtFlush, CtTuple};
 use vswitch_openflow::elapsed::Elapsed;
 use vswitch_openflow::error::{ErrorKind, ErrorMessage};
 use vswitch_openflow::features::{Capabilities, SwitchFeatures};
@@ -967,19 +967,19 @@ fn extensions(version: Version, add: &mut impl FnMut(Message, &'static str)) {
         "max option space=256 max fields=64",
     );
     add(Message::CtFlushZone(13), "zone_id=13");
-    let flush = CtFlush {
+    let flush = CtFilter {
         protocol: 6,
-        original: CtTuple {
+        original: CtTupleFilter {
             src: Some(IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1))),
             dst: Some(IpAddr::V4(Ipv4Addr::new(10, 1, 1, 2))),
             src_port: Some(1),
             dst_port: Some(2),
-            ..CtTuple::default()
+            ..CtTupleFilter::default()
         },
         zone: Some(5),
         mark: Some((3, 7)),
         labels: Some((1 << 100, u128::MAX)),
-        ..CtFlush::default()
+        ..CtFilter::default()
     };
     add(Message::CtFlush(Box::new(flush)), "CT_FLUSH");
     let resume = PacketIn {

@@ -17,13 +17,13 @@ use vswitch_flow::group::{BUCKET_ALL, BucketPlace, SelectionMethod};
 use vswitch_flow::meter::{METER_ALL, MeterFlags};
 use vswitch_flow::rule::GROUP_ANY;
 use vswitch_flow::{
-    Action, Band, BandKind, Bucket, Field, FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect,
-    Group, GroupKind, GroupMod, Instructions, Match, Meter, MeterMod, OfPort,
+    Action, Band, BandKind, Bucket, CtFilter, CtTupleFilter, Field, FlowCommand, FlowFlags,
+    FlowMod, FlowRule, FlowSelect, Group, GroupKind, GroupMod, Instructions, Match, Meter,
+    MeterMod, OfPort,
 };
 use vswitch_openflow::async_config::{AsyncConfig, AsyncForm, Reasons};
 use vswitch_openflow::bundle::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
 use vswitch_openflow::config::{ConfigFlags, SwitchConfig};
-use vswitch_openflow::ct_flush::{CtFlush, CtTuple};
 use vswitch_openflow::elapsed::Elapsed;
 use vswitch_openflow::error::{ErrorKind, ErrorMessage};
 use vswitch_openflow::features::{Capabilities, SwitchFeatures};

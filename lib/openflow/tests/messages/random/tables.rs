@@ -145,14 +145,16 @@ pub(super) fn extensions(version: Version) -> Boxed<Message> {
         let few = any::<[u8; 2]>();
         let which = any::<[bool; 5]>();
         let addresses = (option::of(address(four)), option::of(address(four)));
-        (addresses, numbers, few, which).prop_map(|((src, dst), numbers, few, which)| CtTuple {
-            src,
-            dst,
-            src_port: which[0].then_some(numbers[0]),
-            dst_port: which[1].then_some(numbers[1]),
-            icmp_id: which[2].then_some(numbers[2]),
-            icmp_type: which[3].then_some(few[0]),
-            icmp_code: which[4].then_some(few[1]),
+        (addresses, numbers, few, which).prop_map(|((src, dst), numbers, few, which)| {
+            CtTupleFilter {
+                src,
+                dst,
+                src_port: which[0].then_some(numbers[0]),
+                dst_port: which[1].then_some(numbers[1]),
+                icmp_id: which[2].then_some(numbers[2]),
+                icmp_type: which[3].then_some(few[0]),
+                icmp_code: which[4].then_some(few[1]),
+            }
         })
     };
     let flush = any::<bool>().prop_flat_map(move |four| {
@@ -168,7 +170,7 @@ pub(super) fn extensions(version: Version) -> Boxed<Message> {
             marks,
         )
             .prop_map(|(protocol, original, reply, zone, (mark, labels))| {
-                Message::CtFlush(Box::new(CtFlush {
+                Message::CtFlush(Box::new(CtFilter {
                     protocol,
                     original,
                     reply,
