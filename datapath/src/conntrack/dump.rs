@@ -23,6 +23,7 @@ use super::events::End;
 use super::expect::Expectation;
 use super::proto::{OtherState, Standing};
 use super::request::{Handle, Refused};
+use super::tcp::{Scale, Tcp};
 use super::tuple::{Tuple, protocol};
 use crate::tick::Tick;
 
@@ -52,6 +53,8 @@ pub struct Dumped {
     pub label: u128,
     /// Where it stands.
     pub standing: Standing,
+    /// Of TCP, what is known of the window scales of both ends.
+    pub scales: [Scale; 2],
     /// Whether its source is translated.
     pub snat: bool,
     /// Whether its destination is translated.
@@ -236,6 +239,7 @@ impl Conntrack {
             mark: facts.mark,
             label: facts.label,
             standing: Standing::of(facts.flags, whole.progress.word),
+            scales: Tcp::scales(whole.progress.word),
             snat: facts.has(flag::SNAT),
             dnat: facts.has(flag::DNAT),
             helper: helper(facts.flags),

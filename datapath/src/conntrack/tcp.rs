@@ -70,7 +70,7 @@ impl TcpState {
 
 /// What is known of an end's window scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Scale {
+pub enum Scale {
     /// Its SYN had no such option, or none was seen yet.
     #[default]
     None,
@@ -360,6 +360,11 @@ impl Tcp {
             let number = (word >> shift & 0xf) as usize;
             TcpState::ALL.get(number).copied().unwrap_or_default()
         })
+    }
+
+    /// The window scales in the word of an entry; none of another protocol.
+    pub(super) fn scales(word: u64) -> [Scale; 2] {
+        [32, 40].map(|shift| Scale::unpack(word >> shift))
     }
 
     /// Out of the words of an entry.
