@@ -1,24 +1,29 @@
 //! The control socket of a datapath with two workers: requests, replies, events.
 
+use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use vswitch_datapath::control::{Config, Control, serve};
+use vswitch_dpapi::conntrack::{
+    CtCounts, CtEnd, CtEnds, CtEntry, CtEvent, CtSettings, CtState, CtZoneCount, FragmentStats,
+};
 use vswitch_dpapi::message::{PollMode, TraceFrame, TraceReport, TraceRequest};
 use vswitch_dpapi::{
     Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Connection, Desired, Event,
     PortConfig, PortId, PortKind, PortSpec, Removal, Reply, Request, VERSION, VlanSpec,
 };
-use vswitch_flow::action::{Reason, ToController};
+use vswitch_flow::action::{Ct, CtZone, Reason, ToController};
 use vswitch_flow::group::SelectionMethod;
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::rule::GROUP_ANY;
 use vswitch_flow::text::{no_names, parse_match};
 use vswitch_flow::{
-    Action, Band, BandKind, Bucket, Field, FlowCommand, FlowFlags, FlowMod, FlowRule, FlowSelect,
-    Group, GroupKind, GroupMod, Instructions, Match, Meter, MeterMod, OfPort,
+    Action, Band, BandKind, Bucket, CtFilter, CtTupleFilter, Field, FlowCommand, FlowFlags,
+    FlowMod, FlowRule, FlowSelect, Group, GroupKind, GroupMod, Instructions, Match, Meter,
+    MeterMod, OfPort,
 };
 use vswitch_packet::build::Builder;
 use vswitch_packet::mpls;
@@ -511,5 +516,145 @@ fn a_trace_of_a_loop_says_what_became_of_it() {
     assert!(
         told.lines.iter().any(|told| told.trim() == line),
         "{told:?}"
+    );
+}
+
+/// A datagram between two hosts, without a checksum.
+fn datagram(src: u8, dst: u8, src_port: u8, dst_port: u8) -> Vec<u8> {
+    let mut packet = [
+        &[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0][..],
+        &[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0],
+        &[10, 1, 1, src, 10, 1, 1, dst],
+        &[0, src_port, 0, dst_port, 0, 8, 0, 0],
+    ]
+    .concat();
+    let words = packet[14..34].chunks(2);
+    let sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[24..26].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+/// The connections that a filter means, asked for one by one.
+fn connections(datapath: &mut Datapath, filter: CtFilter) -> Vec<CtEntry> {
+    let (mut all, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let reply = datapath.ask(Request::Connections {
+            from,
+            max: 1,
+            filter: Box::new(filter),
+        });
+        let Reply::Connections { rows, next: more } = reply else {
+            panic!("no connections: {reply:?}");
+        };
+        assert!(rows.len() <= 1);
+        all.extend(rows);
+        next = more;
+    }
+    all
+}
+
+#[test]
+fn connections_are_told_counted_and_forgotten() {
+    let mut datapath = Datapath::start("connections");
+    let watch = |datapath: &mut Datapath| match datapath.ask(Request::ConnectionEvents { max: 9 }) {
+        Reply::ConnectionEvents { rows, lost: 0 } => rows,
+        other => panic!("no events: {other:?}"),
+    };
+    assert_eq!(watch(&mut datapath), []);
+    let commit = |zone| {
+        Action::Ct(Box::new(Ct {
+            commit: true,
+            force: false,
+            zone: CtZone::Number(zone),
+            table: None,
+            helper: None,
+            nat: None,
+            exec: Vec::new(),
+        }))
+    };
+    for (packet, zone) in [
+        (datagram(1, 2, 1, 2), 0),
+        (datagram(2, 1, 2, 1), 5),
+        (datagram(3, 1, 3, 1), 5),
+    ] {
+        let out = Request::PacketOut {
+            bridge: BRIDGE,
+            in_port: OfPort::CONTROLLER,
+            packet,
+            actions: vec![commit(zone), Action::Output(OfPort(2))],
+        };
+        assert_eq!(datapath.ask(out), Reply::Done);
+    }
+    let all = connections(&mut datapath, CtFilter::default());
+    assert_eq!(all.len(), 3);
+    assert_eq!(all[0].original.ends, CtEnds::Ports { src: 1, dst: 2 });
+    assert_eq!(all[0].reply.dst, IpAddr::from([10, 1, 1, 1]));
+    assert_eq!(all[0].state, CtState::Other { replied: false });
+    assert_eq!(connections(&mut datapath, CtFilter::zone(5)), all[1..]);
+    let counts = datapath.ask(Request::CountConnections { zone: Some(5) });
+    let two = CtCounts {
+        total: 2,
+        protocols: [(17, 2)].into(),
+        ..CtCounts::default()
+    };
+    assert_eq!(counts, Reply::ConnectionCounts(two));
+    let zones = datapath.ask(Request::ZoneCounts { zones: vec![5, 6] });
+    let zone = |zone, count| CtZoneCount { zone, count };
+    assert_eq!(zones, Reply::ZoneCounts(vec![zone(5, 2), zone(6, 0)]));
+
+    let host = CtFilter {
+        reply: CtTupleFilter {
+            dst: Some([10, 1, 1, 3].into()),
+            ..CtTupleFilter::default()
+        },
+        ..CtFilter::default()
+    };
+    let flush =
+        |datapath: &mut Datapath, filter| datapath.ask(Request::FlushConnections(Box::new(filter)));
+    assert_eq!(flush(&mut datapath, host), Reply::Flushed(1));
+    assert_eq!(flush(&mut datapath, CtFilter::zone(7)), Reply::Flushed(0));
+    assert_eq!(flush(&mut datapath, CtFilter::default()), Reply::Flushed(2));
+    let Reply::ConnectionStats(stats) = datapath.ask(Request::ConnectionStats) else {
+        panic!("no statistics");
+    };
+    assert_eq!((stats.len, stats.created, stats.flushed), (0, 3, 3));
+    let events = watch(&mut datapath);
+    let begun = events
+        .iter()
+        .filter(|event| matches!(event, CtEvent::New(_)));
+    let ended = events
+        .iter()
+        .filter(|event| matches!(event, CtEvent::Destroyed(_, CtEnd::Flushed)));
+    assert_eq!((begun.count(), ended.count(), events.len()), (3, 3, 6));
+}
+
+#[test]
+fn tracking_is_set_whole_and_told_with_the_state() {
+    let mut datapath = Datapath::start("tracking");
+    let mut settings = CtSettings {
+        max_connections: 7,
+        ..CtSettings::default()
+    };
+    settings.limits.insert(5, 0);
+    let set = Request::SetConntrack(Box::new(settings.clone()));
+    assert_eq!(datapath.ask(set), Reply::Done);
+    let too_many = CtSettings {
+        max_fragments: 1 << 20,
+        ..CtSettings::default()
+    };
+    let set = Request::SetConntrack(Box::new(too_many));
+    assert!(matches!(datapath.ask(set), Reply::Refused { .. }));
+    let Reply::State(state) = datapath.ask(Request::State) else {
+        panic!("no state");
+    };
+    assert_eq!(state.conntrack, settings);
+    let fragments = Reply::Fragments(FragmentStats::default());
+    assert_eq!(datapath.ask(Request::Fragments), fragments);
+    assert_eq!(
+        datapath.ask(Request::Expectations),
+        Reply::Expectations(Vec::new())
     );
 }

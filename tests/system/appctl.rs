@@ -27,6 +27,10 @@ const CHECKS: &[(&str, Check)] = &[
         "a_killed_process_is_found_dead_and_its_successor_alive",
         killed,
     ),
+    (
+        "how_connections_are_tracked_outlives_both_processes",
+        tracking,
+    ),
     ("exit_ends_as_much_as_it_says", exit),
 ];
 
@@ -242,6 +246,58 @@ fn killed() -> Result<()> {
     appctl(&switch, &["version"])?;
     let socket = switch.rundir().join(format!("ovs-vswitchd.{pid}.ctl"));
     ensure!(!socket.exists(), "the dead process's socket is left");
+    Ok(())
+}
+
+/// A zone may have no connection: whoever enforces it was told.
+fn tracking() -> Result<()> {
+    let mut switch = Switch::start()?;
+    switch.vsctl(&["add-br", "br0", "fail_mode=secure"])?;
+    let untold = appctl(&switch, &["dpctl/ct-set-limits", "zone=5,limit=0"])?;
+    ensure!(untold.is_empty(), "{untold}");
+    appctl(&switch, &["dpctl/ct-set-timeout", "zone=6", "udp_first=7"])?;
+    let held = |switch: &Switch, zone: u32| {
+        let packet = "50540000000a50540000000908004500001c000000000011a4cd\
+                      0a0101010a0101020001000200080000";
+        let actions = format!("in_port=controller packet={packet} actions=ct(commit,zone={zone})");
+        switch.vsctl(&["packet-out", "br0", &actions])?;
+        let zone = format!("zone={zone}");
+        appctl(switch, &["dpctl/dump-conntrack", "-s", &zone])
+    };
+    let told = |switch: &Switch| -> Result<()> {
+        let none = held(switch, 5)?;
+        ensure!(none.is_empty(), "zone 5 may have none: {none}");
+        let one = held(switch, 6)?;
+        let (timeout, packets) = (",timeout=6", ",packets=");
+        ensure!(
+            one.contains(timeout) && one.contains(packets),
+            "zone 6: {one}"
+        );
+        Ok(())
+    };
+    told(&switch)?;
+
+    // Connections go on without vswitchd, and are told by the next one.
+    switch.kill_control()?;
+    switch.start_control()?;
+    let before = appctl(&switch, &["dpctl/ct-get-nconns"])?;
+    ensure!(before == "1\n", "{before}");
+    told(&switch)?;
+
+    let killed = switch.datapath_pid();
+    switch.kill_datapath()?;
+    wait::until(Duration::from_secs(5), "a new datapath process", || {
+        let now = switch.datapath_pid();
+        Ok((now.is_some() && now != killed).then_some(()))
+    })?;
+    told(&switch)?;
+    let limits = appctl(&switch, &["dpctl/ct-get-limits"])?;
+    ensure!(limits.contains("zone=5,limit=0,count=0\n"), "{limits}");
+
+    appctl(&switch, &["dpctl/flush-conntrack", "zone=6"])?;
+    let output = refused(&switch, &["dpctl/ct-set-maxconns", "x"])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(said.starts_with("ovs-vswitchd: maxconns missing"), "{said}");
     Ok(())
 }
 

@@ -11,8 +11,9 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vswitch_dpapi::Connection;
+use vswitch_dpapi::conntrack::CtTimeout;
 use vswitch_dpapi::message::{Reply, Request, State};
+use vswitch_dpapi::{Connection, CtSettings};
 
 use place::{Daemon, Place, ip, until};
 
@@ -226,6 +227,63 @@ fn the_datapath_may_be_killed() {
 }
 
 /// What the datapath holds.
+#[test]
+fn how_connections_are_tracked_is_remembered_and_told_to_every_datapath() {
+    let Some(place) = Place::new("track") else {
+        return;
+    };
+    let daemon = place.start();
+    let dpctl = |daemon: &Daemon, command: &str, args: &[&str]| {
+        daemon.ok("dpctl", json!({"command": command, "args": args}))
+    };
+    assert_eq!(dump(&place).conntrack, CtSettings::default());
+    dpctl(&daemon, "ct-set-limits", &["default=4", "zone=5,limit=6"]);
+    dpctl(&daemon, "ct-set-timeout", &["zone=5", "udp_first=7"]);
+    dpctl(&daemon, "ipf-set-disabled", &["v6"]);
+    let mut settings = CtSettings {
+        default_limit: 4,
+        ..CtSettings::default()
+    };
+    settings.limits.insert(5, 6);
+    settings
+        .zone_timeouts
+        .insert(5, [(CtTimeout::UdpFirst, 7)].into());
+    settings.fragments_v6.collect = false;
+    assert_eq!(dump(&place).conntrack, settings);
+
+    // What the datapath refuses has changed nothing.
+    let refused = daemon.refused(
+        "dpctl",
+        json!({"command": "ct-set-maxconns", "args": ["666"]}),
+    );
+    assert_eq!(refused, "the double refuses this number");
+    assert_eq!(dump(&place).conntrack, settings);
+    let max = dpctl(&daemon, "ct-get-maxconns", &[]);
+    assert_eq!(max, json!({"max_connections": 3_000_000}));
+
+    // Neither knows it of the other.
+    let pid = daemon.datapath_pid();
+    daemon.kill();
+    kill(pid.expect("it runs"));
+    let daemon = place.start();
+    assert_ne!(daemon.datapath_pid(), pid);
+    assert_eq!(dump(&place).conntrack, settings);
+    let whole = "ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.2,ct_nw_proto=6,ct_tp_src=1,ct_tp_dst=2";
+    let flushed = dpctl(&daemon, "flush-conntrack", &["zone=5", whole]);
+    assert_eq!(flushed, json!({"flushed": 1}));
+    let refused = daemon.refused(
+        "dpctl",
+        json!({"command": "flush-conntrack", "args": [whole]}),
+    );
+    let none = "ovs-vswitchd: failed to flush conntrack (No such file or directory)";
+    assert_eq!(refused, none);
+    let refused = daemon.refused("dpctl", json!({"command": "show", "args": []}));
+    assert!(
+        refused.starts_with("\"dpctl/show\" is not a valid command"),
+        "{refused}"
+    );
+}
+
 fn dump(place: &Place) -> State {
     let stream = UnixStream::connect(place.rundir().join("datapath.sock")).expect("it listens");
     let mut connection = Connection::new(stream);

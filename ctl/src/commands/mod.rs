@@ -5,6 +5,7 @@
 pub mod appctl;
 pub mod bridge;
 pub mod datapath;
+pub mod dpctl;
 pub mod fdb;
 pub mod flow;
 pub mod mirror;
@@ -143,7 +144,10 @@ fn settings(settings: &vswitch_rpc::method::Options, _: &Typed<'_>, page: &mut P
 /// The first words of two-word commands, and what they are about.
 pub const GROUPS: &[(&str, &str)] = &[
     ("fdb", "What a bridge has learned about addresses"),
-    ("dpctl", "The packet process: its ports and cached flows"),
+    (
+        "dpctl",
+        "The packet process: its ports, cached flows and connections",
+    ),
     ("pmd", "The workers of the packet process"),
 ];
 
@@ -199,6 +203,8 @@ pub const COMMANDS: &[Command] = &[
     openflow::tables::DESC,
     openflow::tables::MODIFY,
     openflow::ports::QUEUES,
+    openflow::connections::FLUSH,
+    openflow::connections::FLUSH_ZONE,
     openflow::ports::PROBE,
     openflow::watch::MONITOR,
     openflow::watch::SNOOP,
@@ -207,8 +213,31 @@ pub const COMMANDS: &[Command] = &[
     fdb::STATS,
     datapath::DPCTL_SHOW,
     datapath::DPCTL_DUMP_FLOWS,
-    appctl::DUMP_CONNTRACK,
-    appctl::FLUSH_CONNTRACK,
+    dpctl::DUMP_CONNTRACK,
+    dpctl::DUMP_EXPECTED,
+    dpctl::FLUSH_CONNTRACK,
+    dpctl::STATS,
+    dpctl::BUCKETS,
+    dpctl::COUNT,
+    dpctl::MAX,
+    dpctl::SET_MAX,
+    dpctl::LIMITS,
+    dpctl::SET_LIMITS,
+    dpctl::DEL_LIMITS,
+    dpctl::SEQ_CHK,
+    dpctl::ENABLE_SEQ_CHK,
+    dpctl::DISABLE_SEQ_CHK,
+    dpctl::LOOSE,
+    dpctl::ENABLE_LOOSE,
+    dpctl::DISABLE_LOOSE,
+    dpctl::TIMEOUTS,
+    dpctl::SET_TIMEOUT,
+    dpctl::DEL_TIMEOUT,
+    dpctl::IPF_STATUS,
+    dpctl::IPF_ENABLE,
+    dpctl::IPF_DISABLE,
+    dpctl::IPF_MIN_FRAG,
+    dpctl::IPF_MAX_NFRAGS,
     datapath::PMD_STATS,
     datapath::PMD_RXQ,
     datapath::DROPS,
@@ -239,9 +268,9 @@ mod tests {
                 assert_eq!(row.words, command.words, "{}", example.line);
                 let Some(call) = call else { continue };
                 match &call {
-                    // Two words may also stand for a command that is passed through.
-                    Call::Appctl(call) if command.words.len() == 2 => {
-                        assert_eq!(call.command, command.words.join("/"), "{}", example.line);
+                    // One call for all commands on connections.
+                    Call::Dpctl(call) => {
+                        assert_eq!(command.words, ["dpctl", call.command.as_str()]);
                     }
                     _ => assert_eq!(call.name(), command.words.join("-"), "{}", example.line),
                 }

@@ -24,6 +24,7 @@ mod listener;
 mod reports;
 mod server;
 mod trace;
+mod tracking;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -31,13 +32,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use vswitch_dpapi::conntrack::{
+    CONNECTIONS_MAX_LIMIT, CtSettings, FRAGMENT_MIN_LIMIT, FRAGMENTS_MAX_LIMIT,
+};
 use vswitch_dpapi::message::{PollMode, Reply, Request, State};
 use vswitch_dpapi::{Attachment, BridgeId, Desired, Event, PortId, PortKind, PortSpec, VERSION};
 use vswitch_sys::xsk::SharedUmem;
 
 use crate::buffer::{FramePool, SharedFrames};
-use crate::conntrack::Conntrack;
 use crate::conntrack::fragments::Freed;
+use crate::conntrack::{self, Conntrack};
 use crate::counters::Drops;
 use crate::pipeline::{self, Bridge, Rule, Tables};
 use crate::port::PortIndex;
@@ -99,6 +103,8 @@ pub struct Session {
     flows: Vec<Arc<Rule>>,
     /// It is told of events.
     listener: Option<Listener>,
+    /// What happens to connections, once it has asked for that.
+    connections: Option<conntrack::Events>,
 }
 
 /// The control thread's state.
@@ -111,6 +117,8 @@ pub struct Control {
     umem: Arc<SharedUmem>,
     /// All workers' connections.
     conntrack: Arc<Conntrack>,
+    /// How they are tracked.
+    tracking: CtSettings,
     /// Where the frames of fragments go that waited in vain, and their count.
     fragment_frames: FramePool,
     drops: Drops,
@@ -173,6 +181,15 @@ pub enum Refusal {
         /// What the kernel answered.
         error: std::io::Error,
     },
+    /// More connections than the table holds.
+    #[error("{0} connections were asked for; at most {CONNECTIONS_MAX_LIMIT} can be tracked")]
+    Connections(u32),
+    /// More fragments than may be held.
+    #[error("{0} fragments were asked for; at most {FRAGMENTS_MAX_LIMIT} can be held")]
+    Fragments(u32),
+    /// A smallest fragment that is too small.
+    #[error("a smallest fragment of {0} bytes was asked for; the least is {FRAGMENT_MIN_LIMIT}")]
+    FragmentSize(u32),
     /// A frame that is none.
     #[error("the frame cannot be traced: {0}")]
     Frame(&'static str),
@@ -229,6 +246,7 @@ impl Control {
             frames,
             umem,
             conntrack,
+            tracking: CtSettings::default(),
             workers,
             held: BTreeMap::new(),
             listeners: 0,
@@ -305,6 +323,18 @@ impl Control {
                 self.bridge(bridge)?.fdb.flush();
                 Reply::Done
             }
+            Request::SetConntrack(settings) => {
+                self.set_tracking(*settings)?;
+                Reply::Done
+            }
+            Request::Connections { from, max, filter } => self.connections(from, max, &filter),
+            Request::FlushConnections(filter) => self.flush_connections(&filter),
+            Request::Expectations => self.expectations(),
+            Request::CountConnections { zone } => self.count_connections(zone),
+            Request::ConnectionStats => self.connection_stats(),
+            Request::ZoneCounts { zones } => self.zone_counts(zones),
+            Request::Fragments => self.fragment_stats(),
+            Request::ConnectionEvents { max } => self.connection_events(session, max),
             Request::Megaflows => self.megaflows()?,
             Request::Ports => self.ports()?,
             Request::Workers => self.worker_stats()?,
@@ -434,6 +464,7 @@ impl Control {
             desired: self.desired.clone(),
             attached: self.held.keys().copied().collect(),
             poll: self.poll,
+            conntrack: self.tracking.clone(),
         }
     }
 

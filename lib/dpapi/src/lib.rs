@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+pub mod conntrack;
 pub mod desired;
 pub mod event;
 pub mod frame;
 pub mod message;
 
 pub use change::{Change, ChangeRefusal};
+pub use conntrack::{CtEntry, CtEvent, CtSettings};
 pub use desired::{
     Attachment, BridgeId, BridgeSpec, Desired, FailMode, FlowLimit, MirrorSpec, PortConfig, PortId,
     PortKind, PortSpec, VlanMode, VlanSpec, XskMode,
@@ -27,4 +29,4 @@ pub use message::{Reply, Request};
 
 /// The contract's version. One number with one meaning: both sides were built for the same
 /// messages.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;

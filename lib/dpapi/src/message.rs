@@ -1,9 +1,12 @@
 //! Requests and replies.
 
 use serde::{Deserialize, Serialize};
-use vswitch_flow::{Action, FlowKey, FlowRule, FlowSelect, Group, Match, Meter, OfPort};
+use vswitch_flow::{Action, CtFilter, FlowKey, FlowRule, FlowSelect, Group, Match, Meter, OfPort};
 
 use crate::change::{Change, ChangeRefusal};
+use crate::conntrack::{
+    CtCounts, CtEntry, CtEvent, CtExpectation, CtHappened, CtSettings, CtZoneCount, FragmentStats,
+};
 use crate::desired::{Attachment, BridgeId, Desired, PortId};
 use crate::event::Event;
 
@@ -150,6 +153,43 @@ pub enum Request {
         /// Which bridge.
         bridge: BridgeId,
     },
+    /// How connections are to be tracked; [`Reply::Done`]. Those that are tracked stay.
+    SetConntrack(Box<CtSettings>),
+    /// Tracked connections; [`Reply::Connections`]. Connections that come or go meanwhile may be
+    /// told or not, all others are told once.
+    Connections {
+        /// Where to go on; 0 is the beginning.
+        from: u32,
+        /// Most rows of the reply.
+        max: u32,
+        /// Which connections.
+        filter: Box<CtFilter>,
+    },
+    /// Forget connections; [`Reply::Flushed`]. A filter that [is a tuple](CtFilter::is_tuple) means
+    /// one connection.
+    FlushConnections(Box<CtFilter>),
+    /// Connections that helpers expect; [`Reply::Expectations`].
+    Expectations,
+    /// Connections that live, counted, those of one zone or all; [`Reply::ConnectionCounts`].
+    CountConnections {
+        /// Only this zone.
+        zone: Option<u16>,
+    },
+    /// What has happened to connections; [`Reply::ConnectionStats`].
+    ConnectionStats,
+    /// How many connections zones have; [`Reply::ZoneCounts`] in this order.
+    ZoneCounts {
+        /// Which zones.
+        zones: Vec<u16>,
+    },
+    /// Fragments that wait for the rest of their packets; [`Reply::Fragments`].
+    Fragments,
+    /// Connections that have begun or ended since this connection asked last;
+    /// [`Reply::ConnectionEvents`]. What happened before it asked first is not told.
+    ConnectionEvents {
+        /// Most rows of the reply.
+        max: u32,
+    },
 }
 
 /// How a worker waits when no packet comes.
@@ -233,6 +273,33 @@ pub enum Reply {
     Event(Box<Event>),
     /// How learning went.
     FdbStats(FdbStats),
+    /// Tracked connections.
+    Connections {
+        /// Some of them, perhaps none.
+        rows: Vec<CtEntry>,
+        /// Where to go on; `None` at the end.
+        next: Option<u32>,
+    },
+    /// So many connections were forgotten.
+    Flushed(u64),
+    /// What helpers expect.
+    Expectations(Vec<CtExpectation>),
+    /// Connections, counted.
+    ConnectionCounts(CtCounts),
+    /// What has happened to connections.
+    ConnectionStats(Box<CtHappened>),
+    /// Connections of zones.
+    ZoneCounts(Vec<CtZoneCount>),
+    /// Fragments.
+    Fragments(FragmentStats),
+    /// Connections that have begun or ended.
+    ConnectionEvents {
+        /// The oldest first.
+        rows: Vec<CtEvent>,
+        /// Events that are lost because nobody asked for them in time, since the first was asked
+        /// for.
+        lost: u64,
+    },
 }
 
 /// What a datapath holds.
@@ -246,6 +313,8 @@ pub struct State {
     pub attached: Vec<PortId>,
     /// How its workers wait.
     pub poll: PollMode,
+    /// How it tracks connections.
+    pub conntrack: CtSettings,
 }
 
 /// A flow with its counters.

@@ -6,6 +6,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use vswitch_dpapi::conntrack::{
+    CtCounts, CtEnd, CtEnds, CtEntry, CtEvent, CtExpectation, CtHappened, CtSettings, CtState,
+    CtTimeout, CtTuple, CtZoneCount, FragmentCounts, FragmentSettings, FragmentStats,
+    FragmentsWaiting, TcpEnd, TcpState,
+};
 use vswitch_dpapi::frame::encode;
 use vswitch_dpapi::message::{
     DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, PollMode,
@@ -17,12 +22,12 @@ use vswitch_dpapi::{
     PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, VERSION, VlanMode, VlanSpec,
     XskMode,
 };
-use vswitch_flow::action::Reason;
+use vswitch_flow::action::{CtHelper, Reason};
 use vswitch_flow::group::{BucketPlace, SelectionMethod};
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::{
-    Action, Band, BandKind, Bucket, Field, FlowCommand, FlowKey, FlowMod, FlowRule, FlowSelect,
-    Group, GroupKind, GroupMod, Match, Meter, MeterMod, OfPort,
+    Action, Band, BandKind, Bucket, CtFilter, CtTupleFilter, Field, FlowCommand, FlowKey, FlowMod,
+    FlowRule, FlowSelect, Group, GroupKind, GroupMod, Match, Meter, MeterMod, OfPort,
 };
 
 /// Fails to compile when a message is added without a sample below.
@@ -54,7 +59,16 @@ fn covered(request: &Request, reply: &Reply) {
         | Request::Trace(_)
         | Request::SetPoll(_)
         | Request::Shutdown
-        | Request::FdbStats { .. } => {}
+        | Request::FdbStats { .. }
+        | Request::SetConntrack(_)
+        | Request::Connections { .. }
+        | Request::FlushConnections(_)
+        | Request::Expectations
+        | Request::CountConnections { .. }
+        | Request::ConnectionStats
+        | Request::ZoneCounts { .. }
+        | Request::Fragments
+        | Request::ConnectionEvents { .. } => {}
     }
     match reply {
         Reply::Hello { .. }
@@ -76,7 +90,15 @@ fn covered(request: &Request, reply: &Reply) {
         | Reply::Workers(_)
         | Reply::Drops(_)
         | Reply::Trace(_)
-        | Reply::FdbStats(_) => {}
+        | Reply::FdbStats(_)
+        | Reply::Connections { .. }
+        | Reply::Flushed(_)
+        | Reply::Expectations(_)
+        | Reply::ConnectionCounts(_)
+        | Reply::ConnectionStats(_)
+        | Reply::ZoneCounts(_)
+        | Reply::Fragments(_)
+        | Reply::ConnectionEvents { .. } => {}
     }
 }
 
@@ -160,6 +182,85 @@ fn desired() -> Desired {
             port(6, PortKind::Null),
             port(7, PortKind::Pcap),
         ],
+    }
+}
+
+fn settings() -> CtSettings {
+    CtSettings {
+        max_connections: 10,
+        tcp_seq_chk: false,
+        tcp_loose: true,
+        default_limit: 4,
+        limits: [(5, 6)].into(),
+        timeouts: [(CtTimeout::TcpSynSent, 7)].into(),
+        zone_timeouts: [(5, [(CtTimeout::IcmpReply, 8)].into())].into(),
+        max_fragments: 9,
+        fragments_v4: FragmentSettings {
+            collect: true,
+            min_size: 400,
+        },
+        fragments_v6: FragmentSettings {
+            collect: false,
+            min_size: 1280,
+        },
+    }
+}
+
+fn filter() -> CtFilter {
+    let tuple = CtTupleFilter {
+        src: Some([10, 1, 1, 1].into()),
+        dst: None,
+        src_port: Some(1),
+        dst_port: Some(2),
+        icmp_id: Some(3),
+        icmp_type: Some(4),
+        icmp_code: Some(5),
+    };
+    CtFilter {
+        protocol: 6,
+        original: tuple,
+        reply: tuple,
+        zone: Some(5),
+        mark: Some((1, 2)),
+        labels: Some((3, 1 << 100)),
+    }
+}
+
+fn tuple(ends: CtEnds) -> CtTuple {
+    CtTuple {
+        protocol: 6,
+        src: [10, 1, 1, 1].into(),
+        dst: [10, 1, 1, 2].into(),
+        ends,
+    }
+}
+
+fn entry() -> CtEntry {
+    let ends = CtEnds::Ports { src: 1, dst: 2 };
+    let end = TcpEnd {
+        state: TcpState::Established,
+        scale: Some(7),
+        missed: false,
+    };
+    CtEntry {
+        id: 1,
+        original: tuple(ends),
+        reply: tuple(ends),
+        parent: Some(tuple(CtEnds::Icmp {
+            id: 1,
+            kind: 8,
+            code: 0,
+        })),
+        zone: 2,
+        mark: 3,
+        labels: 4,
+        state: CtState::Tcp([end, TcpEnd::default()]),
+        snat: true,
+        dnat: false,
+        helper: Some(CtHelper::Ftp),
+        timeout_ms: 5,
+        age_ms: 6,
+        counters: [(7, 8), (9, 10)],
     }
 }
 
@@ -296,6 +397,19 @@ fn requests() -> Vec<Request> {
         Request::SetPoll(PollMode::Busy),
         Request::Shutdown,
         Request::FdbStats { bridge },
+        Request::SetConntrack(Box::new(settings())),
+        Request::Connections {
+            from: 1,
+            max: 100,
+            filter: Box::new(filter()),
+        },
+        Request::FlushConnections(Box::new(filter())),
+        Request::Expectations,
+        Request::CountConnections { zone: Some(5) },
+        Request::ConnectionStats,
+        Request::ZoneCounts { zones: vec![1, 2] },
+        Request::Fragments,
+        Request::ConnectionEvents { max: 100 },
     ];
     requests.extend(
         attachments
@@ -317,6 +431,7 @@ fn replies() -> Vec<Reply> {
             desired: desired(),
             attached: vec![port],
             poll: PollMode::Adaptive,
+            conntrack: settings(),
         })),
         Reply::Applied {
             unattached: vec![port],
@@ -458,6 +573,74 @@ fn replies() -> Vec<Reply> {
             evicted: 4,
             moved: 5,
         }),
+        Reply::Connections {
+            rows: vec![
+                entry(),
+                CtEntry {
+                    state: CtState::Other { replied: true },
+                    ..entry()
+                },
+            ],
+            next: Some(3),
+        },
+        Reply::Flushed(1),
+        Reply::Expectations(vec![CtExpectation {
+            original: tuple(CtEnds::Ports { src: 0, dst: 2 }),
+            parent: tuple(CtEnds::Ports { src: 1, dst: 21 }),
+            zone: 1,
+            mark: 2,
+            labels: 3,
+        }]),
+        Reply::ConnectionCounts(CtCounts {
+            total: 3,
+            protocols: [(6, 2), (17, 1)].into(),
+            tcp: [(TcpState::TimeWait, 2)].into(),
+        }),
+        Reply::ConnectionStats(Box::new(CtHappened {
+            len: 1,
+            created: 2,
+            expired: 3,
+            flushed: 4,
+            evicted: 5,
+            replaced: 6,
+            not_new: 7,
+            outside_window: 8,
+            zone_full: 9,
+            table_full: 10,
+            nat_exhausted: 11,
+            unexpected: 12,
+        })),
+        Reply::ZoneCounts(vec![CtZoneCount { zone: 1, count: 2 }]),
+        Reply::Fragments(FragmentStats {
+            held: 1,
+            v4: FragmentCounts {
+                accepted: 1,
+                completed: 2,
+                expired: 3,
+                too_small: 4,
+                overlapped: 5,
+                purged: 6,
+            },
+            v6: FragmentCounts::default(),
+            waiting: vec![FragmentsWaiting {
+                src: [10, 1, 1, 1].into(),
+                dst: [10, 1, 1, 2].into(),
+                ident: 1,
+                zone: 2,
+                protocol: 17,
+                len: 3,
+                has_first: true,
+                has_last: false,
+                is_spoiled: false,
+            }],
+        }),
+        Reply::ConnectionEvents {
+            rows: vec![
+                CtEvent::New(entry()),
+                CtEvent::Destroyed(entry(), CtEnd::Replaced),
+            ],
+            lost: 1,
+        },
     ]
 }
 

@@ -24,6 +24,7 @@
 
 pub mod bridge;
 pub mod datapath;
+pub mod dpctl;
 pub mod envelope;
 pub mod error;
 pub mod flow;

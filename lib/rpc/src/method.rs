@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Code, Refusal};
-use crate::{bridge, datapath, flow, mirror, port, show};
+use crate::{bridge, datapath, dpctl, flow, mirror, port, show};
 
 /// Settings as they were typed: `key=value`. `vswitchd` knows the keys and refuses the others with
 /// the list of those it allows.
@@ -151,6 +151,7 @@ methods! {
 
     DpctlShow(datapath::DpctlShow) = "dpctl-show" -> datapath::Datapath;
     DpctlDumpFlows(datapath::DpctlDumpFlows) = "dpctl-dump-flows" -> Vec<datapath::CachedFlow>;
+    Dpctl(dpctl::Dpctl) = "dpctl" -> dpctl::Answer;
     PmdStats(datapath::PmdStats) = "pmd-stats" -> Vec<datapath::WorkerStats>;
     PmdRxq(datapath::PmdRxq) = "pmd-rxq" -> Vec<datapath::WorkerQueues>;
     Drops(datapath::Drops) = "drops" -> Vec<datapath::DropRow>;

@@ -52,6 +52,7 @@ impl Control {
             Call::Trace(call) => reply(self.trace(call).await),
             Call::DpctlShow(_) => reply(self.dpctl_show().await),
             Call::DpctlDumpFlows(call) => reply(self.dpctl_dump_flows(call).await),
+            Call::Dpctl(call) => reply(self.dpctl(&call).await),
             Call::PmdStats(_) => reply(self.pmd_stats().await),
             Call::PmdRxq(_) => reply(self.pmd_rxq().await),
             Call::Drops(call) => reply(self.drops(call).await),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 use vswitch_dpapi::message::Request;
-use vswitch_dpapi::{Desired, PortId};
+use vswitch_dpapi::{CtSettings, Desired, PortId};
 use vswitch_rpc::{Code, Refusal};
 
 pub use change::ChangeError;
@@ -168,6 +168,7 @@ impl Control {
             let request = Request::SetDesired(Box::new(desired));
             self.dataplane.tell(&request, &[]).await?;
         }
+        self.enforce_tracking(&before.switch.conntrack).await?;
         let known = |id: u32| before.switch.bridges.values().any(|bridge| bridge.id == id);
         let bridges = self.belief.switch.bridges.values();
         let fresh: Vec<u32> = bridges
@@ -181,6 +182,16 @@ impl Control {
             self.attach(*id).await?;
         }
         Ok(())
+    }
+
+    /// Has the datapath track connections as they should be, if it does so in another way.
+    async fn enforce_tracking(&mut self, is: &CtSettings) -> Result<(), DataplaneError> {
+        let wanted = &self.belief.switch.conntrack;
+        if wanted == is {
+            return Ok(());
+        }
+        let request = Request::SetConntrack(Box::new(wanted.clone()));
+        self.dataplane.tell(&request, &[]).await
     }
 
     /// Hands a port's descriptors over.

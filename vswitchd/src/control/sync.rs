@@ -92,6 +92,7 @@ impl Control {
                 attached.remove(&id);
             }
         }
+        self.enforce_tracking(&state.conntrack).await?;
         self.events = match self.dataplane.events().await {
             Ok(events) => events,
             Err(error) if error.is_loss() => return Err(error),

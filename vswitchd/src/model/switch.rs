@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use vswitch_dpapi::PortConfig;
+use vswitch_dpapi::{CtSettings, PortConfig};
 use vswitch_rpc::LOCAL_PORT;
 use vswitch_rpc::method::Options;
 use vswitch_rpc::port::Kind;
@@ -25,6 +25,8 @@ pub struct Switch {
     pub bridges: BTreeMap<String, Bridge>,
     /// The number the next bridge gets.
     pub next_bridge: u32,
+    /// How connections are tracked.
+    pub conntrack: CtSettings,
 }
 
 /// A port as it was asked for, its kind settled.

@@ -2,6 +2,7 @@
 
 use vswitch_dpapi::BridgeId;
 use vswitch_dpapi::message::Request;
+use vswitch_flow::CtFilter;
 use vswitch_flow::action::OfPort;
 use vswitch_openflow::async_config::AsyncForm;
 use vswitch_openflow::bundle::{BundleCommand, BundleControl};
@@ -136,7 +137,8 @@ impl Control {
                 out.reply(session, head, &Message::TlvTableReply(TlvTable::default()));
             }
             Message::TlvTableMod(_) => return Err(ErrorCode::NxttmfcTableFull),
-            Message::CtFlushZone(_) | Message::CtFlush(_) => return Err(ErrorCode::BrcBadSubtype),
+            Message::CtFlushZone(zone) => self.flush(CtFilter::zone(zone)).await?,
+            Message::CtFlush(filter) => self.flush(*filter).await?,
             Message::FlowMonitorCancel(id) => session.monitors.cancel(id)?,
             // Changes do not come here, the others are what a switch says.
             Message::FlowMod(_)
@@ -160,6 +162,17 @@ impl Control {
             | Message::FlowMonitorResumed => return Err(ErrorCode::BrcBadType),
         }
         Ok(())
+    }
+
+    /// Forgets connections; that there are none to forget is no error.
+    async fn flush(&mut self, filter: CtFilter) -> Result<(), ErrorCode> {
+        match self.flush_connections(filter).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "connections could not be forgotten");
+                Err(ErrorCode::BrcEperm)
+            }
+        }
     }
 
     fn features(&self, session: &Session) -> Option<SwitchFeatures> {

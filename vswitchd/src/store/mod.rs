@@ -11,8 +11,8 @@
 //! - The file says whose it is and which version: a foreign or damaged file is refused with a
 //!   sentence and left as it is.
 //!
-//! Rows are JSON under `version`, `switch` (numbers to be given next) and `bridge/NAME`. Flows, groups
-//! and meters are not here: they are the datapath's and their controllers'.
+//! Rows are JSON under `version`, `switch` (numbers to be given next), `conntrack` (how connections are
+//! tracked, absent while that is as usual) and `bridge/NAME`. Flows, groups and meters are not here: they are the datapath's and their controllers'.
 //!
 //! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
 
@@ -128,6 +128,9 @@ impl Store {
                 };
                 rows.insert("switch", json(&row).as_slice())?;
             }
+            if old.switch.conntrack != new.switch.conntrack {
+                rows.insert("conntrack", json(&new.switch.conntrack).as_slice())?;
+            }
             for (name, bridge) in &new.switch.bridges {
                 if old.switch.bridges.get(name) != Some(bridge) {
                     rows.insert(bridge_key(name).as_str(), json(bridge).as_slice())?;
@@ -201,6 +204,8 @@ impl Store {
             } else if key == "switch" {
                 let row: SwitchRow = parse(&key, &value).map_err(foreign)?;
                 belief.switch.next_bridge = row.next_bridge;
+            } else if key == "conntrack" {
+                belief.switch.conntrack = parse(&key, &value).map_err(foreign)?;
             } else if let Some(name) = key.strip_prefix("bridge/") {
                 let bridge: Bridge = parse(&key, &value).map_err(foreign)?;
                 belief.switch.bridges.insert(name.into(), bridge);
@@ -264,6 +269,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use vswitch_dpapi::conntrack::CtTimeout;
     use vswitch_rpc::method::Options;
 
     fn belief(bridges: u32) -> Belief {
@@ -291,6 +297,11 @@ mod tests {
             .switch
             .set_bridge("br0", &[("fail_mode".into(), "secure".into())].into())
             .unwrap();
+        states.push(changed.clone());
+        let tracking = &mut changed.switch.conntrack;
+        tracking.limits.insert(5, 6);
+        let seconds = [(CtTimeout::UdpFirst, 7)].into();
+        tracking.zone_timeouts.insert(8, seconds);
         states.push(changed.clone());
         for pair in states.windows(2) {
             store.save(&pair[0], &pair[1]).unwrap();

@@ -13,14 +13,10 @@ pub enum Command {
     CoverageReadCounter,
     /// `coverage/show`
     CoverageShow,
-    /// `dpctl/dump-conntrack`
-    DpctlDumpConntrack,
     /// `dpctl/dump-dps` and `dpif/dump-dps`
     DumpDps,
     /// `dpctl/dump-flows`
     DpctlDumpFlows,
-    /// `dpctl/flush-conntrack`
-    DpctlFlushConntrack,
     /// `dpctl/show`
     DpctlShow,
     /// `dpif-netdev/pmd-perf-show`
@@ -53,6 +49,8 @@ pub enum Command {
     OfprotoTracePacketOut,
     /// `revalidator/purge` and `revalidator/wait`
     Revalidator,
+    /// `dpctl/` on connections and fragments
+    Tracking(Tracking),
     /// `upcall/show`
     UpcallShow,
     /// `version`
@@ -65,6 +63,55 @@ pub enum Command {
     VlogReopen,
     /// `vlog/set`
     VlogSet,
+}
+
+/// What a `dpctl/` row on connections or fragments stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// `dpctl/dump-conntrack`
+    Dump,
+    /// `dpctl/dump-conntrack-exp`
+    DumpExpected,
+    /// `dpctl/flush-conntrack`
+    Flush,
+    /// `dpctl/ct-stats-show`
+    Stats,
+    /// `dpctl/ct-bkts`
+    Buckets,
+    /// `dpctl/ct-get-nconns`
+    Count,
+    /// `dpctl/ct-get-maxconns`
+    Max,
+    /// `dpctl/ct-set-maxconns`
+    SetMax,
+    /// `dpctl/ct-get-tcp-seq-chk`
+    SeqChk,
+    /// `dpctl/ct-enable-tcp-seq-chk` and `dpctl/ct-disable-tcp-seq-chk`
+    SetSeqChk(bool),
+    /// `dpctl/ct-get-tcp-loose`
+    Loose,
+    /// `dpctl/ct-enable-tcp-loose` and `dpctl/ct-disable-tcp-loose`
+    SetLoose(bool),
+    /// `dpctl/ct-get-limits`
+    Limits,
+    /// `dpctl/ct-set-limits`
+    SetLimits,
+    /// `dpctl/ct-del-limits`
+    DelLimits,
+    /// `dpctl/ct-get-timeouts`
+    Timeouts,
+    /// `dpctl/ct-set-timeout`
+    SetTimeouts,
+    /// `dpctl/ct-del-timeout`
+    DelTimeouts,
+    /// `dpctl/ipf-set-enabled` and `dpctl/ipf-set-disabled`
+    Collect(bool),
+    /// `dpctl/ipf-set-min-frag`
+    MinFragment,
+    /// `dpctl/ipf-set-max-nfrags`
+    MaxFragments,
+    /// `dpctl/ipf-get-status`
+    Fragments,
 }
 
 /// One row.
@@ -98,6 +145,16 @@ const fn row(
     }
 }
 
+const fn tracking(
+    name: &'static str,
+    usage: &'static str,
+    min: usize,
+    max: usize,
+    command: Tracking,
+) -> Row {
+    row(name, usage, min, max, Command::Tracking(command))
+}
+
 const ANY: usize = usize::MAX;
 
 /// All rows, sorted by name.
@@ -117,12 +174,108 @@ pub const ROWS: &[Row] = &[
         Command::CoverageReadCounter,
     ),
     row("coverage/show", "", 0, 0, Command::CoverageShow),
-    row(
-        "dpctl/dump-conntrack",
-        "[-m] [-s] [dp] [zone=N]",
+    tracking("dpctl/ct-bkts", "[dp] [gt=N]", 0, 2, Tracking::Buckets),
+    tracking(
+        "dpctl/ct-del-limits",
+        "[dp] [default] [zone=N1[,N2]...]",
+        1,
+        3,
+        Tracking::DelLimits,
+    ),
+    tracking(
+        "dpctl/ct-del-timeout",
+        "[dp] default|zone=N",
+        1,
+        2,
+        Tracking::DelTimeouts,
+    ),
+    tracking(
+        "dpctl/ct-disable-tcp-loose",
+        "[dp]",
+        0,
+        1,
+        Tracking::SetLoose(false),
+    ),
+    tracking(
+        "dpctl/ct-disable-tcp-seq-chk",
+        "[dp]",
+        0,
+        1,
+        Tracking::SetSeqChk(false),
+    ),
+    tracking(
+        "dpctl/ct-enable-tcp-loose",
+        "[dp]",
+        0,
+        1,
+        Tracking::SetLoose(true),
+    ),
+    tracking(
+        "dpctl/ct-enable-tcp-seq-chk",
+        "[dp]",
+        0,
+        1,
+        Tracking::SetSeqChk(true),
+    ),
+    tracking(
+        "dpctl/ct-get-limits",
+        "[dp] [zone=N1[,N2]...]",
+        0,
+        2,
+        Tracking::Limits,
+    ),
+    tracking("dpctl/ct-get-maxconns", "[dp]", 0, 1, Tracking::Max),
+    tracking("dpctl/ct-get-nconns", "[dp]", 0, 1, Tracking::Count),
+    tracking("dpctl/ct-get-tcp-loose", "[dp]", 0, 1, Tracking::Loose),
+    tracking("dpctl/ct-get-tcp-seq-chk", "[dp]", 0, 1, Tracking::SeqChk),
+    tracking(
+        "dpctl/ct-get-timeouts",
+        "[dp] [zone=N]",
+        0,
+        2,
+        Tracking::Timeouts,
+    ),
+    tracking(
+        "dpctl/ct-set-limits",
+        "[dp] [default=L] [zone=N,limit=L]...",
+        1,
+        ANY,
+        Tracking::SetLimits,
+    ),
+    tracking(
+        "dpctl/ct-set-maxconns",
+        "[dp] maxconns",
+        1,
+        2,
+        Tracking::SetMax,
+    ),
+    tracking(
+        "dpctl/ct-set-timeout",
+        "[dp] [zone=N] KEY=SECONDS...",
+        1,
+        ANY,
+        Tracking::SetTimeouts,
+    ),
+    tracking(
+        "dpctl/ct-stats-show",
+        "[-m] [dp] [zone=N]",
         0,
         4,
-        Command::DpctlDumpConntrack,
+        Tracking::Stats,
+    ),
+    tracking(
+        "dpctl/dump-conntrack",
+        "[-m] [-s] [dp] [zone=N] [mark=X[/M]] [labels=Y[/N]] [ct-orig-tuple [ct-reply-tuple]]",
+        0,
+        8,
+        Tracking::Dump,
+    ),
+    tracking(
+        "dpctl/dump-conntrack-exp",
+        "[dp] [zone=N]",
+        0,
+        2,
+        Tracking::DumpExpected,
     ),
     row("dpctl/dump-dps", "", 0, 0, Command::DumpDps),
     row(
@@ -132,12 +285,47 @@ pub const ROWS: &[Row] = &[
         6,
         Command::DpctlDumpFlows,
     ),
-    row(
+    tracking(
         "dpctl/flush-conntrack",
-        "[dp] [zone=N] [ct-orig-tuple] [ct-reply-tuple]",
+        "[dp] [zone=N] [mark=X[/M]] [labels=Y[/N]] [ct-orig-tuple [ct-reply-tuple]]",
         0,
-        4,
-        Command::DpctlFlushConntrack,
+        6,
+        Tracking::Flush,
+    ),
+    tracking(
+        "dpctl/ipf-get-status",
+        "[-m] [dp]",
+        0,
+        2,
+        Tracking::Fragments,
+    ),
+    tracking(
+        "dpctl/ipf-set-disabled",
+        "[dp] v4|v6",
+        1,
+        2,
+        Tracking::Collect(false),
+    ),
+    tracking(
+        "dpctl/ipf-set-enabled",
+        "[dp] v4|v6",
+        1,
+        2,
+        Tracking::Collect(true),
+    ),
+    tracking(
+        "dpctl/ipf-set-max-nfrags",
+        "[dp] maxfrags",
+        1,
+        2,
+        Tracking::MaxFragments,
+    ),
+    tracking(
+        "dpctl/ipf-set-min-frag",
+        "[dp] v4|v6 minfragment",
+        2,
+        3,
+        Tracking::MinFragment,
     ),
     row("dpctl/show", "[-s] [dp...]", 0, ANY, Command::DpctlShow),
     row(

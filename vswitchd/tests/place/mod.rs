@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use vswitch_dpapi::message::{FlowStats, PollMode, PortStats, Reply, Request, State};
 use vswitch_dpapi::{
-    Attachment, Change, ChangeRefusal, Connection, Desired, Event, PacketIn, PortId,
+    Attachment, Change, ChangeRefusal, Connection, CtSettings, Desired, Event, PacketIn, PortId,
 };
 use vswitch_flow::Match;
 use vswitch_flow::action::Reason;
@@ -45,6 +45,7 @@ struct Held {
     desired: Desired,
     ports: BTreeMap<PortId, (Attachment, Vec<OwnedFd>)>,
     tables: BTreeMap<u32, Tables>,
+    conntrack: CtSettings,
     /// Connections that are told what happens.
     listeners: Vec<mpsc::Sender<Event>>,
 }
@@ -108,6 +109,7 @@ fn answer(held: &mut Held, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<O
             desired: held.desired.clone(),
             attached: held.ports.keys().copied().collect(),
             poll: PollMode::Adaptive,
+            conntrack: held.conntrack.clone(),
         })),
         Request::SetDesired(desired) => {
             if desired.ports.iter().any(|port| port.name == "refuseme") {
@@ -198,6 +200,17 @@ fn answer(held: &mut Held, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<O
                 .collect(),
         ),
         Request::Workers => Reply::Workers(Vec::new()),
+        Request::SetConntrack(settings) if settings.max_connections == u32::from(REFUSED) => {
+            Reply::Refused {
+                why: "the double refuses this number".into(),
+            }
+        }
+        Request::SetConntrack(settings) => {
+            held.conntrack = *settings;
+            Reply::Done
+        }
+        Request::FlushConnections(filter) => Reply::Flushed(u64::from(filter.zone == Some(5))),
+        Request::ConnectionStats => Reply::ConnectionStats(Box::default()),
         Request::Drops => Reply::Drops(Vec::new()),
         Request::Fdb { .. } => Reply::Fdb(Vec::new()),
         Request::FdbStats { .. } => Reply::FdbStats(Default::default()),

@@ -4,6 +4,7 @@
 //! `vswitchd` but its agent.
 
 pub(super) mod change;
+pub(super) mod connections;
 pub(super) mod flows;
 pub(super) mod groups;
 pub(super) mod meters;

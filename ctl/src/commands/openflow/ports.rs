@@ -232,7 +232,7 @@ pub(crate) const QUEUES: Command = Command {
     }),
 };
 
-/// Words of `mod-port`: the bit, and whether the word sets it.
+/// Several of `mod-port`: the bit, and whether the word sets it.
 const PORT_WORDS: [(&str, PortConfig, bool); 14] = [
     ("up", PortConfig::PORT_DOWN, false),
     ("down", PortConfig::PORT_DOWN, true),

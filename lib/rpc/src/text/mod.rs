@@ -10,11 +10,13 @@
 //! Spec: `lib/dpctl.c`, `lib/dpif-netdev.c`, `lib/dpif-netdev-perf.c`, `ofproto/ofproto-dpif.c`,
 //! `ofproto/ofproto.c` of Open vSwitch.
 
+mod conntrack;
 mod datapath;
 mod workers;
 
 use std::fmt::Write as _;
 
+pub use conntrack::dpctl;
 pub use datapath::{dpctl_dump_flows, dpctl_show, dpif_show};
 pub use workers::{Measured, pmd_perf_show, pmd_rxq_show, pmd_stats_show};
 

@@ -1,7 +1,8 @@
 //! Counters with a past: `coverage/*`, `memory/show`, `upcall/show`.
 //!
-//! A sample is taken when one is due ([`Control::sample_due`]), by the event loop. It costs the two
-//! questions that `vsctl drops` and `vsctl pmd stats` ask; an idle worker wakes up for each.
+//! A sample is taken when one is due ([`Control::sample_due`]), by the event loop. It costs the
+//! questions that `vsctl drops` and `vsctl pmd stats` ask, for each of which an idle worker wakes up,
+//! and one on connections, for which none does.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vswitch_dpapi::message::WorkerStats;
 
+use super::conntrack::happened;
 use super::{AppctlError, DATAPATH};
 use crate::control::Control;
 use crate::coverage::{self, Coverage, Totals};
@@ -67,6 +69,7 @@ impl Control {
     async fn totals_and_workers(&mut self) -> Result<(Totals, Vec<WorkerStats>), AppctlError> {
         let drops = self.drop_rows().await?;
         let workers = self.workers().await?;
+        let connections = self.happened_to_connections().await?;
         let mut totals = Totals::new();
         for row in drops {
             totals.insert(format!("drop_{}", row.reason), row.packets);
@@ -79,11 +82,15 @@ impl Control {
         sum("cache_miss", |worker| worker.misses);
         sum("cache_stale", |worker| worker.stale);
         sum("worker_sleep", |worker| worker.sleeps);
+        for (name, count) in happened(&connections) {
+            totals.insert(format!("conntrack_{name}"), count);
+        }
         Ok((totals, workers))
     }
 
     pub(super) async fn memory_show(&mut self) -> Result<String, AppctlError> {
         let workers = self.workers().await?;
+        let connections = self.happened_to_connections().await?.len;
         let sum = |of: fn(&WorkerStats) -> u64| workers.iter().map(of).sum::<u64>();
         let switch = &self.belief.switch;
         let rules = self
@@ -93,6 +100,7 @@ impl Control {
             .sum::<usize>();
         let usage = [
             ("bridges", switch.bridges.len() as u64),
+            ("connections", connections),
             ("emc entries", sum(|worker| worker.emc_len)),
             ("megaflows", sum(|worker| worker.megaflow_len)),
             ("ports", switch.ports().count() as u64),

@@ -1,15 +1,16 @@
 //! `dpctl/show` and `dpctl/dump-flows`.
 
 use vswitch_rpc::datapath::DpctlDumpFlows;
+use vswitch_rpc::dpctl::Options;
 use vswitch_rpc::text;
 
 use super::AppctlError;
-use super::arguments::{DpctlError, DumpFlows, Options, is_datapath};
+use super::arguments::{DpctlError, DumpFlows, is_datapath};
 use crate::control::Control;
 
 impl Control {
     pub(super) async fn appctl_show(&mut self, args: &[String]) -> Result<String, AppctlError> {
-        let (options, names) = Options::read(args)?;
+        let (options, names) = Options::read(args).map_err(DpctlError::from)?;
         if let Some(unknown) = names.iter().find(|name| !is_datapath(name)) {
             return Err(DpctlError::NoDatapath(unknown.clone()).into());
         }

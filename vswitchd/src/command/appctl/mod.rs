@@ -5,6 +5,7 @@
 //! vSwitch words them where it has the same error, since scripts compare them.
 
 mod arguments;
+mod conntrack;
 mod counters;
 mod datapath;
 mod trace;
@@ -16,6 +17,7 @@ pub use workers::Cleared;
 
 use vswitch_dpapi::message::{Reply, Request};
 use vswitch_rpc::bridge::{FdbFlush, FdbShow, FdbStats};
+use vswitch_rpc::dpctl::Options;
 use vswitch_rpc::flow::DumpFlows;
 use vswitch_rpc::method::Appctl;
 use vswitch_rpc::{Code, Refusal, text};
@@ -47,6 +49,9 @@ pub enum AppctlError {
     /// `dpctl/*`.
     #[error(transparent)]
     Dpctl(#[from] arguments::DpctlError),
+    /// `dpctl/*` on connections and fragments.
+    #[error(transparent)]
+    Tracking(#[from] conntrack::TrackingError),
     /// `ofproto/trace`, `ofproto/trace-packet-out`.
     #[error(transparent)]
     Trace(#[from] trace::TraceError),
@@ -81,9 +86,7 @@ impl Control {
                 let totals = self.totals().await?;
                 self.sampled.coverage.show(&totals)
             }
-            Command::DpctlDumpConntrack => arguments::dump_conntrack(args)?,
             Command::DpctlDumpFlows => self.appctl_dump_flows(args).await?,
-            Command::DpctlFlushConntrack => arguments::flush_conntrack(args)?,
             Command::DpctlShow => self.appctl_show(args).await?,
             Command::DumpDps => format!("{DATAPATH}\n"),
             Command::PmdPerfShow => self.pmd_perf_show(args).await?,
@@ -118,6 +121,11 @@ impl Control {
             // Cached answers are checked when they are used, and counters are exact when they are
             // asked for: there is nothing to wait for.
             Command::Revalidator => String::new(),
+            Command::Tracking(command) => {
+                let answer = self.tracking(command, args).await?;
+                let (options, _) = Options::read(args).map_err(arguments::DpctlError::from)?;
+                text::dpctl(&answer, &options)
+            }
             Command::UpcallShow => self.upcall_show().await?,
             Command::Version => format!("vswitchd (vswitch) {}\n", env!("CARGO_PKG_VERSION")),
             Command::VlogClose => {
