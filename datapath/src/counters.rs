@@ -45,6 +45,7 @@ reasons! {
     Malformed "malformed" "A header's lengths contradict each other or the frame.";
 
     // What the tables say.
+    FragmentConfig "fragment_config" "The bridge is configured to drop fragments.";
     NoFlow "no_flow" "No flow matches, and the bridge has no flow for the rest.";
     RuleDrop "rule_drop" "The matching flow has no output.";
     OutputIngress "output_ingress" "The flow sends the packet to the port it came in by, which needs `in_port`.";

@@ -12,7 +12,7 @@ use vswitch_dpapi::conntrack::{
 };
 use vswitch_dpapi::message::{PollMode, TraceFrame, TraceReport, TraceRequest};
 use vswitch_dpapi::{
-    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Connection, Desired, Event,
+    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Connection, Desired, Event, Fragments,
     PortConfig, PortId, PortKind, PortSpec, Removal, Reply, Request, VERSION, VlanSpec,
 };
 use vswitch_flow::action::{Ct, CtZone, Reason, ToController};
@@ -85,6 +85,7 @@ impl Datapath {
                 mirrors: Vec::new(),
                 flow_limits: Vec::new(),
                 miss_to_controller: false,
+                fragments: Fragments::Normal,
             }],
             ports: vec![port(1), port(2)],
         };

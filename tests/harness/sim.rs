@@ -25,8 +25,8 @@ use vswitch_datapath::port::{PortCounters, PortIndex};
 use vswitch_datapath::tick::Tick;
 use vswitch_datapath::worker::{Inbox, PacketOut, QueueId, Resumed, Route, Upcalls, Worker};
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Change, Desired, Event, PacketIn, PortConfig, PortId, PortKind, PortSpec,
-    VlanSpec,
+    BridgeId, BridgeSpec, Change, Desired, Event, Fragments, PacketIn, PortConfig, PortId,
+    PortKind, PortSpec, VlanSpec,
 };
 use vswitch_flow::action::Reason;
 use vswitch_flow::{Action, FlowRule, Match, OfPort};
@@ -69,6 +69,7 @@ pub fn bridge(id: u32) -> BridgeSpec {
         mirrors: Vec::new(),
         flow_limits: Vec::new(),
         miss_to_controller: false,
+        fragments: Fragments::Normal,
     }
 }
 

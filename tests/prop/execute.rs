@@ -14,7 +14,7 @@ use vswitch_datapath::pipeline::{Moment, Tables, translate};
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::tick::Tick;
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
+    BridgeId, BridgeSpec, Desired, Fragments, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
 };
 use vswitch_flow::{Action, Field, FlowKey, FlowRule, OfPort, Subfield};
 use vswitch_packet::build::Builder;
@@ -269,6 +269,7 @@ fn tables(actions: Vec<Action>) -> Tables {
             mirrors: vec![],
             flow_limits: vec![],
             miss_to_controller: false,
+            fragments: Fragments::Normal,
         }],
         ports: vec![port(1), port(2)],
     };

@@ -10,8 +10,8 @@ use vswitch_datapath::pipeline::{Answer, DpAction, Evictions, Tables, Translatio
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::tick::Tick;
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
-    VlanSpec,
+    BridgeId, BridgeSpec, Desired, Fragments, MirrorSpec, PortConfig, PortId, PortKind, PortSpec,
+    VlanMode, VlanSpec,
 };
 use vswitch_flow::action::{
     Ct, CtZone, HashFields, Learn, LearnSource, LearnSpec, Multilink, Multipath, Nat, NatKind,
@@ -385,6 +385,7 @@ fn tables() -> impl Strategy<Value = Tables> {
                 mirrors,
                 flow_limits: Vec::new(),
                 miss_to_controller: false,
+                fragments: Fragments::Normal,
             };
             let ports = vlans.into_iter().zip(1..).map(|(vlan, id)| PortSpec {
                 id: PortId(id),

@@ -85,7 +85,8 @@ pub(super) const SET: Command = Command {
            controller=LIST    tcp:ADDRESS[:PORT] or ptcp:[PORT][:ADDRESS], with commas; empty for \
            none\n\
            datapath_id=HEX    the OpenFlow number, 16 hexadecimal digits\n\
-           flow_limit=N       most flows that table 0 takes",
+           flow_limit=N       most flows that table 0 takes\n\
+           fragments=HOW      what flows see of them: normal, drop or nx-match",
     examples: &[
         example(
             "vsctl set-br br0 mac_aging_time=60",

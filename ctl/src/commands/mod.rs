@@ -203,6 +203,8 @@ pub const COMMANDS: &[Command] = &[
     openflow::tables::DESC,
     openflow::tables::MODIFY,
     openflow::ports::QUEUES,
+    openflow::fragments::GET,
+    openflow::fragments::SET,
     openflow::connections::FLUSH,
     openflow::connections::FLUSH_ZONE,
     openflow::ports::PROBE,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use vswitch_flow::OfPort;
 use vswitch_flow::text::Names;
 use vswitch_openflow::Version;
+use vswitch_openflow::config::SwitchConfig;
 use vswitch_openflow::message::{Decoded, Message};
 use vswitch_openflow::multipart::{Reply, Request};
 use vswitch_openflow::port::PortDesc;
@@ -137,6 +138,14 @@ pub fn port(connection: &mut Connection, name: &str) -> Result<PortDesc, Trouble
 pub fn change(connection: &mut Connection, messages: &[Message]) -> Result<(), Trouble> {
     let refused = connection.change(messages)?;
     said(refused.into_iter().map(|refused| refused.error))
+}
+
+/// The settings of the switch.
+pub fn config(connection: &mut Connection) -> Result<SwitchConfig, Trouble> {
+    match connection.ask(&Message::ConfigRequest)?.message {
+        Message::ConfigReply(config) => Ok(config),
+        _ => Err(Trouble::Unexpected("no settings")),
+    }
 }
 
 /// An error for these refusals, if there are any.

@@ -23,6 +23,9 @@ use crate::port::PortIndex;
 /// The word that holds both VLAN tags.
 const VLAN_WORD: usize = 4;
 
+/// Bit of `ip_frag`: a piece of a larger packet.
+const FRAGMENT: u128 = 1;
+
 /// The fields that address translation writes, one bit each in table order.
 const TRANSLATED: u64 = {
     let fields = [
@@ -220,6 +223,11 @@ impl Working {
         let new = bits & !self.state.written.field(field);
         self.read.set(field, old | new);
         self.state.key.field(field) & bits
+    }
+
+    /// Whether the packet is a piece of a larger one.
+    pub(super) fn is_fragment(&mut self) -> bool {
+        self.has(Field::IpFrag) && self.field(Field::IpFrag) & FRAGMENT != 0
     }
 
     /// Reads a field.

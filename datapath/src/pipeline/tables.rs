@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{HashMap, HashSet};
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, FlowLimit, PortConfig, PortId, PortKind, PortSpec,
+    BridgeId, BridgeSpec, Desired, FlowLimit, Fragments, PortConfig, PortId, PortKind, PortSpec,
 };
 use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Match, OfPort};
@@ -159,6 +159,7 @@ struct Layout {
     mirrors: Mirrors,
     limits: BTreeMap<u8, FlowLimit>,
     miss_to_controller: bool,
+    fragments: Fragments,
 }
 
 /// A bridge: ports, flow tables and a forwarding database.
@@ -283,6 +284,12 @@ impl Bridge {
         self.layout.miss_to_controller
     }
 
+    /// What flows see of fragments.
+    #[must_use]
+    pub fn fragments(&self) -> Fragments {
+        self.layout.fragments
+    }
+
     /// How many flows a table takes, if that is limited.
     pub(super) fn limit(&self, table: u8) -> Option<FlowLimit> {
         self.layout.limits.get(&table).copied()
@@ -319,6 +326,7 @@ impl Tables {
                     .map(|limit| (limit.table, *limit))
                     .collect(),
                 miss_to_controller: spec.miss_to_controller,
+                fragments: spec.fragments,
                 ..Layout::default()
             };
             let mut own: Vec<_> = desired

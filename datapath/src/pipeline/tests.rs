@@ -1,6 +1,6 @@
 use vswitch_dpapi::{
-    BridgeSpec, Change, Desired, MirrorSpec, PortConfig, PortId, PortKind, PortSpec, VlanMode,
-    VlanSpec,
+    BridgeSpec, Change, Desired, Fragments, MirrorSpec, PortConfig, PortId, PortKind, PortSpec,
+    VlanMode, VlanSpec,
 };
 use vswitch_flow::{Action, FlowCommand, FlowKey, FlowMod, FlowRule, Match, OfPort};
 
@@ -19,6 +19,7 @@ fn bridge(id: u32) -> BridgeSpec {
         mirrors: Vec::new(),
         flow_limits: Vec::new(),
         miss_to_controller: false,
+        fragments: Fragments::Normal,
     }
 }
 

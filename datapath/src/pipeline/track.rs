@@ -24,9 +24,6 @@ use super::translate::{Task, Visit, Walk};
 use super::{DpAction, Frozen};
 use crate::conntrack::request::{Request, state};
 
-/// Bit of `ip_frag`: a piece of a larger packet.
-const FRAGMENT: u128 = 1;
-
 /// What is done about a packet's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CtAction {
@@ -104,8 +101,7 @@ impl Walk<'_> {
             // A changed packet is news to the mirrors.
             self.work.state.mirrored = 0;
         }
-        let fragment =
-            self.work.has(Field::IpFrag) && self.work.field(Field::IpFrag) & FRAGMENT != 0;
+        let fragment = self.work.is_fragment();
         let table = ct.table.map(|table| self.fork(table));
         if let (Some(frozen), Some(trace)) = (&table, &mut self.trace) {
             let mut key = *self.work.key();

@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use vswitch_dpapi::Fragments;
 use vswitch_flow::action::{Reason, ToController};
 use vswitch_flow::{Action, BandKind, Field, FlowKey, FlowMask, META_WORD, OfPort};
 
@@ -559,37 +560,56 @@ impl<'a> Walk<'a> {
         if !self.enters() {
             return;
         }
+        let handling = bridge.fragments();
+        if handling == Fragments::Drop && self.work.is_fragment() {
+            self.say(|| "fragments are dropped".to_owned());
+            return self.note(DropReason::FragmentConfig);
+        }
         let (key, written) = (self.work.key(), &self.work.state.written);
+        // Another key than the packet's own.
+        let mut shown = None;
+        let mut ct_tuple = false;
         match visit {
             Visit::Goto => self.sight.look(key, written),
-            Visit::Resubmit { port, ct_tuple } => {
+            Visit::Resubmit {
+                port,
+                ct_tuple: swap,
+            } => {
                 self.sight.look_from(key, written, OfPort(port));
-                if ct_tuple {
-                    self.sight.blur(&super::track::exchanged());
-                }
+                shown.insert(*key).set(Field::InPort, port.into());
+                ct_tuple = swap;
             }
         }
         let mut mask = FlowMask::default();
-        let found = match visit {
-            Visit::Goto => bridge
-                .table(table)
-                .and_then(|t| t.lookup(self.work.key(), &mut mask)),
-            Visit::Resubmit { ct_tuple, .. } if ct_tuple && !self.has_tuple() => {
+        if ct_tuple {
+            if !self.has_tuple() {
                 return self.say(|| "resubmit(ct) with non-tracked or non-IP packet!".to_owned());
             }
-            Visit::Resubmit { port, ct_tuple } => bridge.table(table).and_then(|t| {
-                let mut key = *self.work.key();
-                key.set(Field::InPort, port.into());
-                if ct_tuple {
-                    super::track::swap_tuples(&mut key, &mut mask);
-                }
-                let found = t.lookup(&key, &mut mask);
-                if ct_tuple {
-                    super::track::swap_tuples(&mut key, &mut mask);
-                }
-                found
-            }),
-        };
+            self.sight.blur(&super::track::exchanged());
+            super::track::swap_tuples(shown.get_or_insert(*self.work.key()), &mut mask);
+        }
+        let ports = transport_ports();
+        let hides = handling == Fragments::Normal && self.work.key().field(Field::IpFrag) != 0;
+        if hides {
+            self.sight.blur(&ports);
+            let key = shown.get_or_insert(*self.work.key());
+            key.set(Field::TcpSrc, 0);
+            key.set(Field::TcpDst, 0);
+        }
+        let key = shown.as_ref().unwrap_or(self.work.key());
+        let found = bridge
+            .table(table)
+            .and_then(|table| table.lookup(key, &mut mask));
+        if handling == Fragments::Normal && mask.meets(&ports) {
+            // What was seen of ports depends on this, and of a fragment on nothing else.
+            self.work.is_fragment();
+            if hides {
+                mask.remove(&ports);
+            }
+        }
+        if let (true, Some(key)) = (ct_tuple, &mut shown) {
+            super::track::swap_tuples(key, &mut mask);
+        }
         self.work.read_all(&mask);
         self.out.lookups.push(Lookup {
             counters: Arc::clone(bridge.lookups()),
@@ -1124,6 +1144,15 @@ fn put_under(tasks: &mut [Task], line: Node) {
             _ => {}
         }
     }
+}
+
+/// Where a key has the ports of all transports, which are also type and code of ICMP.
+fn transport_ports() -> FlowMask {
+    let mut bits = FlowMask::default();
+    for field in [Field::TcpSrc, Field::TcpDst] {
+        bits.set(field, field.info().max());
+    }
+    bits
 }
 
 /// Takes out every [`DpAction::Save`] whose copy nobody comes back to.

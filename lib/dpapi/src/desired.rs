@@ -53,6 +53,20 @@ pub struct BridgeSpec {
     pub flow_limits: Vec<FlowLimit>,
     /// Packets that no flow matches go to controllers, since one speaks OpenFlow 1.0, 1.1 or 1.2.
     pub miss_to_controller: bool,
+    /// What flows see of fragments.
+    pub fragments: Fragments,
+}
+
+/// What flows see of IP fragments (`ofp_config_flags`, OpenFlow 1.3.5 §7.3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fragments {
+    /// As packets without a transport header: their ports, or type and code, are 0.
+    #[default]
+    Normal,
+    /// Nothing: they are dropped before a flow table is looked at.
+    Drop,
+    /// Of the first fragment the transport header that it has (an extension of Nicira).
+    NxMatch,
 }
 
 /// How many flows a table takes.

@@ -20,8 +20,8 @@ pub mod message;
 pub use change::{Change, ChangeRefusal};
 pub use conntrack::{CtEntry, CtEvent, CtSettings};
 pub use desired::{
-    Attachment, BridgeId, BridgeSpec, Desired, FailMode, FlowLimit, MirrorSpec, PortConfig, PortId,
-    PortKind, PortSpec, VlanMode, VlanSpec, XskMode,
+    Attachment, BridgeId, BridgeSpec, Desired, FailMode, FlowLimit, Fragments, MirrorSpec,
+    PortConfig, PortId, PortKind, PortSpec, VlanMode, VlanSpec, XskMode,
 };
 pub use event::{Event, PacketIn, Removal};
 pub use frame::{Connection, FrameError};

@@ -18,9 +18,9 @@ use vswitch_dpapi::message::{
     TraceReport, TraceRequest, WorkerStats,
 };
 use vswitch_dpapi::{
-    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Event, FlowLimit, MirrorSpec,
-    PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, VERSION, VlanMode, VlanSpec,
-    XskMode,
+    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Event, FlowLimit, Fragments,
+    MirrorSpec, PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, VERSION, VlanMode,
+    VlanSpec, XskMode,
 };
 use vswitch_flow::action::{CtHelper, Reason};
 use vswitch_flow::group::{BucketPlace, SelectionMethod};
@@ -158,6 +158,7 @@ fn desired() -> Desired {
                 evict: true,
             }],
             miss_to_controller: true,
+            fragments: Fragments::NxMatch,
             mirrors: vec![MirrorSpec {
                 name: "m0".into(),
                 select_all: true,

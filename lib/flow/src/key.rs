@@ -146,6 +146,21 @@ impl FlowMask {
         }
     }
 
+    /// Makes no bit matter that matters in `other`.
+    #[inline]
+    pub fn remove(&mut self, other: &Self) {
+        for (word, bits) in self.words.iter_mut().zip(&other.words) {
+            *word &= !bits;
+        }
+    }
+
+    /// Whether some bit matters here and in `other`.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let mut pairs = self.words.iter().zip(&other.words);
+        pairs.any(|(word, bits)| word & bits != 0)
+    }
+
     /// Whether no bit matters.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use vswitch_dpapi::Fragments;
 use vswitch_rpc::bridge::FailMode;
 
 use super::key::{self, Key};
@@ -49,6 +50,8 @@ pub struct BridgeSettings {
     pub datapath_id: Option<u64>,
     /// Most flows that table 0 takes.
     pub flow_limit: Option<u32>,
+    /// What its flows see of fragments.
+    pub fragments: Fragments,
 }
 
 impl Default for BridgeSettings {
@@ -60,6 +63,7 @@ impl Default for BridgeSettings {
             controllers: Vec::new(),
             datapath_id: None,
             flow_limit: None,
+            fragments: Fragments::Normal,
         }
     }
 }
@@ -141,6 +145,26 @@ pub const KEYS: &[Key<BridgeSettings>] = &[
         },
         clear: |bridge| bridge.flow_limit = None,
         show: |bridge| Some(bridge.flow_limit?.to_string()),
+    },
+    Key {
+        name: "fragments",
+        live: true,
+        takes: "normal, drop or nx-match",
+        set: |bridge, text| {
+            bridge.fragments = match text {
+                "normal" => Fragments::Normal,
+                "drop" => Fragments::Drop,
+                "nx-match" => Fragments::NxMatch,
+                _ => return None,
+            };
+            Some(())
+        },
+        clear: |bridge| bridge.fragments = Fragments::Normal,
+        show: |bridge| match bridge.fragments {
+            Fragments::Normal => None,
+            Fragments::Drop => Some("drop".into()),
+            Fragments::NxMatch => Some("nx-match".into()),
+        },
     },
 ];
 

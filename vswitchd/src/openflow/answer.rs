@@ -61,19 +61,23 @@ impl Control {
             }
             Message::ConfigRequest => {
                 let ttl = session.version == Version::V10 && session.invalid_ttl();
+                let mut flags = self.fragment_flags(session.bridge);
+                if ttl {
+                    flags.0 |= ConfigFlags::INVALID_TTL_TO_CONTROLLER.0;
+                }
                 let config = SwitchConfig {
-                    flags: if ttl {
-                        ConfigFlags::INVALID_TTL_TO_CONTROLLER
-                    } else {
-                        ConfigFlags::default()
-                    },
+                    flags,
                     miss_send_len: session.miss_send_len,
                 };
                 out.reply(session, head, &Message::ConfigReply(config));
             }
             Message::SetConfig(config) => {
-                if config.flags.0 & ConfigFlags::FRAG_MASK.0 != 0 {
-                    return Err(ErrorCode::ScfcBadFlags);
+                let fragments = ConfigFlags(config.flags.0 & ConfigFlags::FRAG_MASK.0);
+                if fragments != self.fragment_flags(session.bridge) {
+                    if !session.may_change() {
+                        return Err(ErrorCode::BrcIsSecondary);
+                    }
+                    self.set_fragment_flags(session.bridge, fragments).await?;
                 }
                 session.miss_send_len = config.miss_send_len;
                 // Since 1.3 this is one of the asynchronous messages that are chosen.

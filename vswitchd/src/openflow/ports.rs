@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use vswitch_dpapi::PortConfig as Forbidden;
 use vswitch_dpapi::message::{Reply, Request};
+use vswitch_dpapi::{Fragments, PortConfig as Forbidden};
 use vswitch_flow::OfPort;
 use vswitch_openflow::ErrorCode;
+use vswitch_openflow::config::ConfigFlags;
 use vswitch_openflow::port::{
     PortConfig, PortDesc, PortMod, PortReason, PortState, PortStats, PortStatus,
 };
@@ -119,6 +120,38 @@ impl Control {
         self.commit(next, Vec::new()).await.map_err(|refusal| {
             tracing::warn!(bridge, port, %refusal, "a port's configuration was not changed");
             ErrorCode::PmfcEperm
+        })
+    }
+
+    /// What the flows of a bridge see of fragments.
+    pub(super) fn fragment_flags(&self, bridge: u32) -> ConfigFlags {
+        let bridge = self.bridge_by_id(bridge);
+        match bridge.map(|bridge| bridge.settings.fragments) {
+            None | Some(Fragments::Normal) => ConfigFlags::default(),
+            Some(Fragments::Drop) => ConfigFlags::FRAG_DROP,
+            Some(Fragments::NxMatch) => ConfigFlags::FRAG_NX_MATCH,
+        }
+    }
+
+    /// Changes what the flows of a bridge see of fragments.
+    pub(super) async fn set_fragment_flags(
+        &mut self,
+        bridge: u32,
+        flags: ConfigFlags,
+    ) -> Result<(), ErrorCode> {
+        let fragments = match flags {
+            ConfigFlags::FRAG_REASM => return Err(ErrorCode::ScfcBadFlags),
+            ConfigFlags::FRAG_DROP => Fragments::Drop,
+            ConfigFlags::FRAG_NX_MATCH => Fragments::NxMatch,
+            _ => Fragments::Normal,
+        };
+        let mut next = self.belief.clone();
+        let mut bridges = next.switch.bridges.values_mut();
+        let found = bridges.find(|found| found.id == bridge);
+        found.ok_or(ErrorCode::ScfcEperm)?.settings.fragments = fragments;
+        self.commit(next, Vec::new()).await.map_err(|refusal| {
+            tracing::warn!(bridge, %refusal, "how fragments are handled was not changed");
+            ErrorCode::ScfcEperm
         })
     }
 

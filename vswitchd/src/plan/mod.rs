@@ -69,6 +69,7 @@ fn bridge(bridge: &Bridge, miss_to_controller: bool, evict: bool) -> BridgeSpec 
             .into_iter()
             .collect(),
         miss_to_controller,
+        fragments: bridge.settings.fragments,
         mirrors: bridge
             .mirrors
             .iter()

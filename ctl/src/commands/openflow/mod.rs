@@ -6,6 +6,7 @@
 pub(super) mod change;
 pub(super) mod connections;
 pub(super) mod flows;
+pub(super) mod fragments;
 pub(super) mod groups;
 pub(super) mod meters;
 pub(super) mod ports;

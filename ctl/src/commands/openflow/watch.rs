@@ -6,7 +6,7 @@ use serde_json::json;
 use vswitch_flow::FlowSelect;
 use vswitch_flow::text::parse_flow_select;
 use vswitch_openflow::Version;
-use vswitch_openflow::config::{ConfigFlags, SwitchConfig};
+use vswitch_openflow::config::SwitchConfig;
 use vswitch_openflow::flow_monitor::{FlowMonitorRequest, MonitorCommand, MonitorFlags};
 use vswitch_openflow::message::{Decoded, Message};
 use vswitch_openflow::multipart::Request;
@@ -80,9 +80,10 @@ pub(crate) const MONITOR: Command = Command {
                     "'{text}' is neither a number of bytes up to 65535 nor watch:[CONDITIONS]"
                 ))
             })?;
+            let before = session::config(&mut connection)?;
             connection.send(&Message::SetConfig(SwitchConfig {
-                flags: ConfigFlags::default(),
                 miss_send_len,
+                ..before
             }))?;
         }
         if let Some(text) = typed.value("packet-in-format") {

@@ -379,12 +379,17 @@ fn features(found: &SwitchFeatures, version: Version, _: Style<'_>, to: &mut Str
     }
 }
 
-fn switch_config(config: SwitchConfig, to: &mut String) {
-    let frags = match config.flags.0 & ConfigFlags::FRAG_MASK.0 {
+/// What flows see of fragments.
+pub fn fragments(flags: ConfigFlags) -> &'static str {
+    match flags.0 & ConfigFlags::FRAG_MASK.0 {
         0 => "normal",
         1 => "drop",
         2 => "reassemble",
         _ => "nx-match",
-    };
+    }
+}
+
+fn switch_config(config: SwitchConfig, to: &mut String) {
+    let frags = fragments(config.flags);
     *to += &format!(" frags={frags} miss_send_len={}\n", config.miss_send_len);
 }

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use vswitch_dpapi::{BridgeSpec, Desired, FlowLimit};
+use vswitch_dpapi::{BridgeSpec, Desired, FlowLimit, Fragments};
 use vswitch_flow::action::{Learn, LearnSource, LearnSpec};
 use vswitch_flow::group::{BUCKET_ALL, BUCKET_LAST, BucketPlace, SelectionMethod};
 use vswitch_flow::meter::MeterFlags;
@@ -19,6 +19,7 @@ fn tables(limits: Vec<FlowLimit>) -> Tables {
             mirrors: Vec::new(),
             flow_limits: limits,
             miss_to_controller: false,
+            fragments: Fragments::Normal,
         }],
         ports: Vec::new(),
     };

@@ -1,5 +1,5 @@
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
+    BridgeId, BridgeSpec, Desired, Fragments, PortConfig, PortId, PortKind, PortSpec, VlanSpec,
 };
 use vswitch_flow::text::{parse_flow, parse_match};
 use vswitch_flow::{CT_WORD, OfPort, PACKET_WORDS};
@@ -24,6 +24,7 @@ fn tables(flows: &[&str]) -> Tables {
             mirrors: Vec::new(),
             flow_limits: Vec::new(),
             miss_to_controller: false,
+            fragments: Fragments::Normal,
         }],
         ports: (1..=4)
             .map(|id| PortSpec {

@@ -2,11 +2,12 @@
 //! anew, as a worker does it.
 
 mod choices;
+mod fragments;
 mod headers;
 
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Change, Desired, FlowLimit, PortConfig, PortId, PortKind, PortSpec,
-    VlanSpec,
+    BridgeId, BridgeSpec, Change, Desired, FlowLimit, Fragments, PortConfig, PortId, PortKind,
+    PortSpec, VlanSpec,
 };
 use vswitch_flow::action::{
     Bundle, BundleAlgorithm, HashFields, Instructions, Learn, LearnSource, LearnSpec, Multilink,
@@ -43,6 +44,7 @@ fn desired(ports: u32) -> Desired {
             mirrors: Vec::new(),
             flow_limits: Vec::<FlowLimit>::new(),
             miss_to_controller: false,
+            fragments: Fragments::Normal,
         }],
         ports: (1..=ports)
             .map(|id| PortSpec {

@@ -186,8 +186,11 @@ pub(super) fn family(words: &[String]) -> Option<Family> {
     }
 }
 
+/// Most connections of each zone.
+type ZoneLimits = Vec<(u16, u32)>;
+
 /// What follows `ct-set-limits`: the default limit, and those of zones.
-pub(super) fn limits(words: &[String]) -> Result<(Option<u32>, Vec<(u16, u32)>)> {
+pub(super) fn limits(words: &[String]) -> Result<(Option<u32>, ZoneLimits)> {
     let default = words
         .first()
         .and_then(|first| first.strip_prefix("default="));
