@@ -255,7 +255,11 @@ fn tracking() -> Result<()> {
     switch.vsctl(&["add-br", "br0", "fail_mode=secure"])?;
     let untold = appctl(&switch, &["dpctl/ct-set-limits", "zone=5,limit=0"])?;
     ensure!(untold.is_empty(), "{untold}");
-    appctl(&switch, &["dpctl/ct-set-timeout", "zone=6", "udp_first=7"])?;
+    // Of one packet and of several: both are sent below.
+    let timeouts = ["udp_first=7", "udp_multiple=7"];
+    for timeout in timeouts {
+        appctl(&switch, &["dpctl/ct-set-timeout", "zone=6", timeout])?;
+    }
     let held = |switch: &Switch, zone: u32| {
         let packet = "50540000000a50540000000908004500001c000000000011a4cd\
                       0a0101010a0101020001000200080000";

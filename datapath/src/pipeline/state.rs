@@ -26,6 +26,12 @@ const VLAN_WORD: usize = 4;
 /// Bit of `ip_frag`: a piece of a larger packet.
 const FRAGMENT: u128 = 1;
 
+/// Whether a packet with this key is a piece of a larger one.
+pub(super) fn is_fragment(key: &FlowKey) -> bool {
+    let row = Field::IpFrag.info();
+    row.prerequisite.holds(key) && key.field(Field::IpFrag) & FRAGMENT != 0
+}
+
 /// The fields that address translation writes, one bit each in table order.
 const TRANSLATED: u64 = {
     let fields = [
@@ -227,7 +233,10 @@ impl Working {
 
     /// Whether the packet is a piece of a larger one.
     pub(super) fn is_fragment(&mut self) -> bool {
-        self.has(Field::IpFrag) && self.field(Field::IpFrag) & FRAGMENT != 0
+        if self.has(Field::IpFrag) {
+            self.field(Field::IpFrag);
+        }
+        is_fragment(&self.state.key)
     }
 
     /// Reads a field.

@@ -589,7 +589,7 @@ impl<'a> Walk<'a> {
             super::track::swap_tuples(shown.get_or_insert(*self.work.key()), &mut mask);
         }
         let ports = transport_ports();
-        let hides = handling == Fragments::Normal && self.work.key().field(Field::IpFrag) != 0;
+        let hides = handling == Fragments::Normal && super::state::is_fragment(self.work.key());
         if hides {
             self.sight.blur(&ports);
             let key = shown.get_or_insert(*self.work.key());
