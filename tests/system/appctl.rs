@@ -256,7 +256,7 @@ fn tracking() -> Result<()> {
     let untold = appctl(&switch, &["dpctl/ct-set-limits", "zone=5,limit=0"])?;
     ensure!(untold.is_empty(), "{untold}");
     // Of one packet and of several: both are sent below.
-    let timeouts = ["udp_first=7", "udp_multiple=7"];
+    let timeouts = ["udp_first=7", "udp_single=7"];
     for timeout in timeouts {
         appctl(&switch, &["dpctl/ct-set-timeout", "zone=6", timeout])?;
     }
