@@ -70,6 +70,19 @@ impl Standing {
             Self::Other(state) => state != OtherState::Bidirectional,
         }
     }
+
+    /// What a connection that stands so waits for.
+    pub(super) fn timeout(self) -> Timeout {
+        match self {
+            Self::Tcp([_, TcpState::Closed]) => Timeout::SynSent,
+            Self::Tcp([one, other]) => tcp::timeout(one, other),
+            Self::Icmp { answered: false } => Timeout::IcmpFirst,
+            Self::Icmp { answered: true } => Timeout::IcmpReply,
+            Self::Other(OtherState::First) => Timeout::OtherFirst,
+            Self::Other(OtherState::Multiple) => Timeout::OtherSingle,
+            Self::Other(OtherState::Bidirectional) => Timeout::OtherMultiple,
+        }
+    }
 }
 
 /// How a connection begins: its flag, what is known of it, and what it waits for.

@@ -397,7 +397,7 @@ impl End {
 }
 
 /// How long a connection lives on whose ends are in these states.
-fn timeout(one: TcpState, two: TcpState) -> Timeout {
+pub(super) fn timeout(one: TcpState, two: TcpState) -> Timeout {
     let (least, most) = (one.min(two), one.max(two));
     if least >= TcpState::FinWait2 {
         Timeout::Close

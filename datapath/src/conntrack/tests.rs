@@ -525,6 +525,34 @@ fn a_full_table_gives_up_who_was_never_answered() {
 }
 
 #[test]
+fn a_flood_that_may_wait_for_long_leaves_the_hasty_time_to_be_answered() {
+    let ct = ct();
+    ct.set_limit(2000);
+    let flood = |first: u16, at: u64| {
+        for port in first..first + 2000 {
+            ct.track(&udp(3, 9, port, 7), &Meta::default(), &commit(), Tick(at));
+        }
+    };
+    flood(0, NOW.0);
+    flood(2000, NOW.0 + 1);
+    // A SYN may wait for half as long as the datagrams.
+    let syn = tcp(flag::SYN, false, 100, 0);
+    let at = |seen: &Seen, ms| {
+        let request = Request::default();
+        ct.track(seen, &Meta::default(), &request, Tick(NOW.0 + ms))
+    };
+    let begun = ct.track(&syn, &Meta::default(), &commit(), Tick(NOW.0 + 2));
+    assert_eq!(begun.refused, None);
+    for port in 4000..4500 {
+        let seen = udp(3, 9, port, 7);
+        ct.track(&seen, &Meta::default(), &commit(), Tick(NOW.0 + 3));
+    }
+    let answer = tcp(flag::SYN | flag::ACK, true, 500, 101);
+    assert_eq!(at(&answer, 4).meta.state, EST | RPL);
+    assert!(ct.len() <= 2000);
+}
+
+#[test]
 fn what_expired_is_not_found_and_is_swept_out() {
     let ct = ct();
     for port in 0..100 {

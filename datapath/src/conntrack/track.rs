@@ -585,24 +585,34 @@ impl Conntrack {
     }
 
     /// Ends one connection near a place that has expired or that nobody has answered: the one that
-    /// would expire first.
+    /// was silent for longest. By the time that is left, a flood of what may wait for long would
+    /// displace everybody who may not.
     fn give_up(&self, place: &Place, now: Tick) -> bool {
         let near = self.table.near(place).into_iter();
         let spare = near.filter_map(|handle| {
             let entry = self.table.entry(handle.slot)?;
-            is_spare(entry, handle.generation, now).then(|| (entry.expires(), handle))
+            let lives = entry.expires() > now;
+            if !is_spare(entry, handle.generation, now) {
+                return None;
+            }
+            Some((lives, self.heard(entry, handle.generation)?, handle))
         });
-        let Some((expires, first)) = spare.min_by_key(|(expires, _)| *expires) else {
+        let Some((lives, _, first)) = spare.min_by_key(|(lives, heard, _)| (*lives, *heard)) else {
             return false;
         };
-        let end = if expires <= now {
-            End::Expired
-        } else {
-            End::Evicted
-        };
+        let end = if lives { End::Evicted } else { End::Expired };
         self.end(first, end, now, |entry| {
             !is_spare(entry, first.generation, now)
         })
+    }
+
+    /// When the last packet of a connection came, unless its zone's timeouts were changed since.
+    fn heard(&self, entry: &Entry, generation: u32) -> Option<Tick> {
+        let [original, _] = entry.keys(generation)?;
+        let flags = entry.facts(generation)?.flags;
+        let timeout = Standing::of(flags, entry.word()).timeout();
+        let wait = self.zones.after(original.zone(), Tick(0), timeout);
+        Some(Tick(entry.expires().0.saturating_sub(wait.0)))
     }
 
     /// Notes a connection that began.
