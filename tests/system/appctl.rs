@@ -120,6 +120,17 @@ fn tells_of_traffic() -> Result<()> {
             .any(|line| line.contains(&from) && line.ends_with(&to)),
         "no flow {from} {to}: {names}"
     );
+    // Each says which flows it came from: here the one that a new bridge has.
+    let origins = switch.vsctl(&["dpctl", "dump-flows", "--names", "--rules", "icmp"])?;
+    let mut lines = origins.lines();
+    ensure!(
+        lines.any(|line| line.contains(&from)),
+        "{from} is cached: {origins}"
+    );
+    ensure!(
+        lines.next() == Some("    br0: cookie=0x0, table=0, priority=0 actions=NORMAL"),
+        "{origins}"
+    );
     let numbers = ask(&[
         "dpctl/dump-flows",
         "netdev@ovs-netdev",

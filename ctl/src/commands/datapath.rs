@@ -42,10 +42,12 @@ pub(super) const DPCTL_DUMP_FLOWS: Command = Command {
     arguments: &[
         Optional("MATCH", "Only answers for packets that this takes"),
         Flag("names", None, "Ports by name"),
+        Flag("rules", None, "Also the flows that they came from"),
     ],
     help: "Show the cached flows",
     long: "A cached flow is an answer the switch has worked out and gives again without looking at \
-           its tables. The format is that of ovs-appctl dpctl/dump-flows.",
+           its tables. The format is that of ovs-appctl dpctl/dump-flows. --rules tells of each which \
+           flows of which bridges led to it, in the order they were met.",
     examples: &[
         example(
             "vsctl dpctl dump-flows",
@@ -55,12 +57,17 @@ pub(super) const DPCTL_DUMP_FLOWS: Command = Command {
             "vsctl dpctl dump-flows --names tcp,tp_dst=80",
             "What they hold of web requests",
         ),
+        example(
+            "vsctl dpctl dump-flows --rules arp",
+            "Which flows decided about ARP",
+        ),
     ],
     run: Run::Ask(
         |typed| {
             Ok(DpctlDumpFlows {
                 names: typed.flag("names"),
                 filter: typed.optional("MATCH"),
+                rules: typed.flag("rules"),
                 core: None,
             }
             .into())

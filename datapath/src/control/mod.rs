@@ -335,7 +335,7 @@ impl Control {
             Request::ZoneCounts { zones } => self.zone_counts(zones),
             Request::Fragments => self.fragment_stats(),
             Request::ConnectionEvents { max } => self.connection_events(session, max),
-            Request::Megaflows => self.megaflows()?,
+            Request::Megaflows { rules } => self.megaflows(rules)?,
             Request::Ports => self.ports()?,
             Request::Workers => self.worker_stats()?,
             Request::Drops => self.drops()?,

@@ -1,10 +1,11 @@
 //! What control tells of the datapath: flows, groups, meters, addresses, ports, workers, drops.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use vswitch_dpapi::message::{
-    DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, PortCounters,
-    PortStats, Reply, StageStats, TableStats, WorkerStats,
+    DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, Origin,
+    PortCounters, PortStats, Reply, StageStats, TableStats, WorkerStats,
 };
 use vswitch_dpapi::{BridgeId, PortId};
 use vswitch_flow::rule::TABLE_MAX;
@@ -12,7 +13,7 @@ use vswitch_flow::{Field, FlowSelect, OfPort};
 
 use super::{Control, Refusal, Session};
 use crate::counters::DropReason;
-use crate::pipeline::{self, named_groups};
+use crate::pipeline::{self, Bridge, Rule, named_groups};
 use crate::worker::{Command, Snapshot, Stage};
 
 impl Control {
@@ -169,24 +170,48 @@ impl Control {
         }))
     }
 
-    pub(super) fn megaflows(&self) -> Result<Reply, Refusal> {
+    pub(super) fn megaflows(&self, rules: bool) -> Result<Reply, Refusal> {
         let now = self.now();
         let mut rows = Vec::new();
         for (worker, megaflows) in self.workers.iter().zip(self.ask_all(Command::Megaflows)?) {
-            rows.extend(megaflows.into_iter().map(|megaflow| MegaflowRow {
-                worker: worker.id,
-                actions: pipeline::actions_text(
-                    &megaflow.actions,
-                    megaflow.matches.field(Field::EthType).0 as u16,
-                    |port| port.0.to_string(),
-                ),
-                matches: Box::new(megaflow.matches),
-                packets: megaflow.packets,
-                bytes: megaflow.bytes,
-                idle_ms: (megaflow.packets > 1).then(|| now.since(megaflow.used)),
+            rows.extend(megaflows.into_iter().map(|megaflow| {
+                MegaflowRow {
+                    worker: worker.id,
+                    actions: pipeline::actions_text(
+                        &megaflow.actions,
+                        megaflow.matches.field(Field::EthType).0 as u16,
+                        |port| port.0.to_string(),
+                    ),
+                    matches: Box::new(megaflow.matches),
+                    rules: match rules {
+                        true => megaflow
+                            .rules
+                            .iter()
+                            .map(|rule| self.origin(rule))
+                            .collect(),
+                        false => Vec::new(),
+                    },
+                    packets: megaflow.packets,
+                    bytes: megaflow.bytes,
+                    idle_ms: (megaflow.packets > 1).then(|| now.since(megaflow.used)),
+                }
             }));
         }
         Ok(Reply::Megaflows(rows))
+    }
+
+    /// A flow that a cached decision came from, and where it is.
+    fn origin(&self, rule: &Arc<Rule>) -> Origin {
+        let flow = rule.flow();
+        let holds = |bridge: &&Arc<Bridge>| {
+            let found = bridge.rule(flow.table, &flow.matches, flow.priority);
+            found.is_some_and(|found| Arc::ptr_eq(found, rule))
+        };
+        let mut bridges = self.ledger.tables().bridges().iter();
+        Origin {
+            bridge: bridges.find(holds).map(|bridge| bridge.id),
+            flow: Box::new(flow.clone()),
+        }
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>, Refusal> {

@@ -11,7 +11,7 @@ use super::ports::{QueueId, Route};
 use super::run::WaitPolicy;
 use super::stats::Stats;
 use crate::cache::{CacheCounters, CacheLen};
-use crate::pipeline::{DpAction, Tables};
+use crate::pipeline::{DpAction, Rule, Tables};
 use crate::port::{PortCounters, PortQueue};
 use crate::tick::Tick;
 
@@ -71,6 +71,8 @@ pub struct Megaflow {
     pub matches: Match,
     /// Their way.
     pub actions: Vec<DpAction>,
+    /// The flows that it came from, in the order they were met.
+    pub rules: Vec<Arc<Rule>>,
     /// Packets decided.
     pub packets: u64,
     /// Bytes of them.

@@ -499,9 +499,11 @@ impl Worker {
     fn megaflows(&self) -> Vec<Megaflow> {
         let entries = self.cache.entries();
         let rows = entries.filter_map(|(mask, key, entry)| {
+            let decision = entry.decision()?;
             Some(Megaflow {
                 matches: Match::new(&key.to_dense(), &mask.to_dense()),
-                actions: entry.decision()?.actions.to_vec(),
+                actions: decision.actions.to_vec(),
+                rules: decision.rules.to_vec(),
                 packets: entry.packets,
                 bytes: entry.bytes,
                 used: entry.used,

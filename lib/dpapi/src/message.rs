@@ -135,7 +135,10 @@ pub enum Request {
         bridge: BridgeId,
     },
     /// Cached decisions; [`Reply::Megaflows`].
-    Megaflows,
+    Megaflows {
+        /// Also the flows that they came from.
+        rules: bool,
+    },
     /// Ports with counters; [`Reply::Ports`].
     Ports,
     /// Workers with counters; [`Reply::Workers`].
@@ -418,12 +421,24 @@ pub struct MegaflowRow {
     pub matches: Box<Match>,
     /// What happens to them, spelled as Open vSwitch spells datapath actions.
     pub actions: String,
+    /// The flows that it came from, in the order they were met; empty unless they were asked for.
+    pub rules: Vec<Origin>,
     /// Packets that it decided.
     pub packets: u64,
     /// Bytes of them.
     pub bytes: u64,
     /// Milliseconds since it was hit last; `None` when only its first packet was seen.
     pub idle_ms: Option<u64>,
+}
+
+/// A flow that a cached decision came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The bridge that has it; `None` when it is gone and the decision waits for being worked out
+    /// again.
+    pub bridge: Option<BridgeId>,
+    /// The flow.
+    pub flow: Box<FlowRule>,
 }
 
 /// A port's counters, summed over its queues.

@@ -13,7 +13,7 @@ use vswitch_dpapi::conntrack::{
 };
 use vswitch_dpapi::frame::encode;
 use vswitch_dpapi::message::{
-    DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, PollMode,
+    DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, Origin, PollMode,
     PortCounters, PortStats, Reply, Request, StageStats, State, TableStats, TraceFrame,
     TraceReport, TraceRequest, WorkerStats,
 };
@@ -52,7 +52,7 @@ fn covered(request: &Request, reply: &Reply) {
         | Request::Events
         | Request::Fdb { .. }
         | Request::FlushFdb { .. }
-        | Request::Megaflows
+        | Request::Megaflows { .. }
         | Request::Ports
         | Request::Workers
         | Request::Drops
@@ -375,7 +375,7 @@ fn requests() -> Vec<Request> {
         Request::Events,
         Request::Fdb { bridge },
         Request::FlushFdb { bridge },
-        Request::Megaflows,
+        Request::Megaflows { rules: true },
         Request::Ports,
         Request::Workers,
         Request::Drops,
@@ -492,6 +492,10 @@ fn replies() -> Vec<Reply> {
             worker: 1,
             matches: Box::new(rule().matches),
             actions: "2,3".into(),
+            rules: vec![Origin {
+                bridge: Some(BridgeId(1)),
+                flow: Box::new(rule()),
+            }],
             packets: 1,
             bytes: 2,
             idle_ms: None,

@@ -70,6 +70,9 @@ pub struct DpctlDumpFlows {
     /// number as `dpctl-show` tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
+    /// Also the flows that they came from.
+    #[serde(default)]
+    pub rules: bool,
     /// Only what the worker on this core holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<u32>,
@@ -89,11 +92,25 @@ pub struct CachedFlow {
     pub used_s: Option<f64>,
     /// `3,1` or `drop`.
     pub actions: String,
+    /// The flows that it came from, in the order they were met.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<CachedRule>,
     /// The worker whose cache holds it.
     pub worker: u32,
     /// The core of that worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<u32>,
+}
+
+/// A flow that a cached answer came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedRule {
+    /// The bridge that has it; absent when it is gone and the answer waits for being worked out
+    /// again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// Its text.
+    pub flow: String,
 }
 
 /// `pmd-stats`: where the workers' time goes.

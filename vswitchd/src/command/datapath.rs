@@ -1,10 +1,10 @@
 //! The packet process from inside: caches, workers, drops.
 
-use vswitch_dpapi::message::{MegaflowRow, Reply, Request, WorkerStats};
+use vswitch_dpapi::message::{MegaflowRow, Origin, Reply, Request, WorkerStats};
 use vswitch_flow::text::{DatapathFlow, ParseError, parse_match};
 use vswitch_flow::{Field, Match, OfPort};
 use vswitch_rpc::datapath::{
-    CachedFlow, Datapath, DpctlDumpFlows, DropRow, Drops, Latency, Port, Queue, Stage,
+    CachedFlow, CachedRule, Datapath, DpctlDumpFlows, DropRow, Drops, Latency, Port, Queue, Stage,
     WorkerQueues, WorkerStats as WorkerRow,
 };
 use vswitch_rpc::{Code, Refusal};
@@ -17,8 +17,8 @@ use crate::dataplane::unexpected;
 const MISS_BUDGET: &str = "miss_budget";
 
 impl Control {
-    async fn megaflows(&mut self) -> Result<Vec<MegaflowRow>, Refusal> {
-        match self.dataplane.ask(&Request::Megaflows).await? {
+    async fn megaflows(&mut self, rules: bool) -> Result<Vec<MegaflowRow>, Refusal> {
+        match self.dataplane.ask(&Request::Megaflows { rules }).await? {
             Reply::Megaflows(rows) => Ok(rows),
             other => Err(unexpected(&other).into()),
         }
@@ -80,6 +80,15 @@ impl Control {
         parse_match(text, &number)
     }
 
+    /// A flow that a cached decision came from, with the names of its bridge.
+    fn cached_rule(&self, origin: &Origin) -> CachedRule {
+        let bridge = origin.bridge.and_then(|id| self.bridge_by_id(id.0));
+        CachedRule {
+            bridge: bridge.map(|bridge| bridge.name.clone()),
+            flow: origin.flow.to_string(),
+        }
+    }
+
     pub(super) async fn dpctl_dump_flows(
         &mut self,
         call: DpctlDumpFlows,
@@ -93,7 +102,7 @@ impl Control {
         };
         let workers = self.workers().await?;
         let core = |id: u32| workers.iter().find(|worker| worker.worker == id)?.core;
-        let mut rows = self.megaflows().await?;
+        let mut rows = self.megaflows(call.rules).await?;
         rows.retain(|row| {
             let of_core = call.core.is_none() || call.core == core(row.worker);
             of_core && filter.overlaps(&row.matches)
@@ -122,6 +131,11 @@ impl Control {
             })
             .map(|(flow, row)| CachedFlow {
                 flow,
+                rules: row
+                    .rules
+                    .iter()
+                    .map(|rule| self.cached_rule(rule))
+                    .collect(),
                 packets: row.packets,
                 bytes: row.bytes,
                 used_s: row.idle_ms.map(|ms| ms as f64 / 1000.0),

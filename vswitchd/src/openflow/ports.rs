@@ -156,7 +156,7 @@ impl Control {
     }
 
     /// The bridge of this number.
-    pub(super) fn bridge_by_id(&self, id: u32) -> Option<&Bridge> {
+    pub(crate) fn bridge_by_id(&self, id: u32) -> Option<&Bridge> {
         let mut bridges = self.belief.switch.bridges.values();
         bridges.find(|bridge| bridge.id == id)
     }

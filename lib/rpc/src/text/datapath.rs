@@ -112,6 +112,10 @@ pub fn dpctl_dump_flows(flows: &[CachedFlow], titles: bool) -> String {
             flow.bytes,
             flow.actions
         );
+        for rule in &flow.rules {
+            let bridge = rule.bridge.as_deref().unwrap_or("(gone)");
+            add!(text, "    {bridge}: {}\n", rule.flow);
+        }
     }
     text
 }
@@ -120,6 +124,7 @@ pub fn dpctl_dump_flows(flows: &[CachedFlow], titles: bool) -> String {
 mod tests {
     use super::*;
     use crate::LOCAL_PORT;
+    use crate::datapath::CachedRule;
 
     fn sample() -> Datapath {
         let port = |number, of_port, name: &str, kind: &str| Port {
@@ -190,6 +195,7 @@ mod tests {
             bytes: 882,
             used_s,
             actions: "3,1".into(),
+            rules: Vec::new(),
             worker,
             core,
         };
@@ -209,5 +215,21 @@ mod tests {
         let text = dpctl_dump_flows(&flows, true);
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
         assert_eq!(dpctl_dump_flows(&flows, false).lines().count(), 3);
+
+        let rule = |bridge: Option<&str>| CachedRule {
+            bridge: bridge.map(str::to_owned),
+            flow: "cookie=0x1, table=0, priority=0 actions=NORMAL".into(),
+        };
+        let flows = [CachedFlow {
+            rules: vec![rule(Some("br0")), rule(None)],
+            ..flow(1, None, None)
+        }];
+        let expected = [
+            format!("{line}, used:never, actions:3,1"),
+            "    br0: cookie=0x1, table=0, priority=0 actions=NORMAL".to_owned(),
+            "    (gone): cookie=0x1, table=0, priority=0 actions=NORMAL".to_owned(),
+        ];
+        let text = dpctl_dump_flows(&flows, false);
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 }

@@ -35,6 +35,7 @@ impl Control {
         let call = DpctlDumpFlows {
             names: read.names,
             filter: read.filter,
+            rules: false,
             core: read.core,
         };
         let flows = self.dpctl_dump_flows(call).await?;
