@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a connection is tried that is not to come about: the first segment, and no repetition
 /// (RFC 6298 §2.1 has it after a second). What is let through takes a few milliseconds.
-const DENIAL: Duration = Duration::from_millis(400);
+const DENIAL: Duration = Duration::from_millis(250);
 
 /// A running service, over TCP and UDP; dropping it ends it, and the connections with it.
 #[derive(Debug)]

@@ -311,6 +311,19 @@ pub fn ping(from: &Namespace, address: IpAddr, size: usize, count: u32) -> Resul
     Ok(())
 }
 
+/// Makes sure that one `ping` with a payload of `size` bytes is not answered. What passes is answered
+/// within milliseconds.
+pub fn ensure_no_ping(from: &Namespace, address: IpAddr, size: usize) -> Result<()> {
+    let (address, size) = (address.to_string(), size.to_string());
+    let arguments = ["-n", "-q", "-c", "1", "-W", "0.25", "-s", &size, &address];
+    let shown = from.collect("ping", &arguments)?;
+    ensure!(
+        !shown.status.success(),
+        "{address} answered a ping of {size} bytes"
+    );
+    Ok(())
+}
+
 /// Waits until `address` answers a ping, at most for `limit`; gives back how long it took.
 pub fn await_ping(from: &Namespace, address: IpAddr, limit: Duration) -> Result<Duration> {
     let begin = Instant::now();

@@ -8,6 +8,7 @@
 mod appctl;
 mod bad_input;
 mod cable;
+mod connections;
 mod faults;
 mod matrix;
 mod openflow;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(bad_input::trials());
     trials.extend(shutdown::trials());
     trials.extend(replug::trials());
+    trials.extend(connections::trials());
     trials.extend(faults::trials());
     trials.extend(openflow::trials());
     trials.extend(matrix::trials(&rigs));

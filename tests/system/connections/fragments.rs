@@ -23,7 +23,8 @@ pub(super) const TRIALS: &[(&str, Trying)] = &[
 const FLOWS: &str = "\
 table=0,ip actions=ct(zone=7,table=1)
 table=0,ipv6 actions=ct(zone=7,table=1)
-table=1,in_port=left,ct_state=+trk+new actions=ct(commit,zone=7),right
+table=1,in_port=left,ip,ct_state=+trk+new actions=ct(commit,zone=7),right
+table=1,in_port=left,ipv6,ct_state=+trk+new actions=ct(commit,zone=7),right
 table=1,in_port=left,ct_state=+trk+est actions=right
 table=1,in_port=right,ct_state=+trk+est actions=left
 ";
@@ -41,8 +42,7 @@ fn pings(kind: Kind) -> Result<()> {
             traffic::udp_echo(&left.namespace, &right.namespace, address, &sizes)?;
         }
         for address in [left.v4, left.v6] {
-            let outcome = traffic::ping(&right.namespace, address, 3000, 1);
-            ensure!(outcome.is_err(), "a ping came in in pieces");
+            traffic::ensure_no_ping(&right.namespace, address, 3000)?;
         }
         Ok(())
     })
@@ -59,6 +59,7 @@ fn pieces(rig: &Rig, port: u16, ident: u16, cuts: &[(usize, usize)]) -> Result<V
     let (IpAddr::V4(src), IpAddr::V4(dst)) = (left.v4, right.v4) else {
         bail!("hosts have IPv4 addresses");
     };
+    let mac = |host: &Host| device::mac(&host.namespace, &host.device);
     let macs = [mac(left)?, mac(right)?];
     let whole = Builder::eth(macs[0], macs[1])
         .ipv4(src.octets(), dst.octets())
@@ -87,12 +88,6 @@ fn pieces(rig: &Rig, port: u16, ident: u16, cuts: &[(usize, usize)]) -> Result<V
         header.payload(&body[begin..end]).build()
     };
     Ok(cuts.iter().map(piece).collect())
-}
-
-fn mac(host: &Host) -> Result<[u8; 6]> {
-    let text = device::mac(&host.namespace, &host.device)?;
-    let bytes: Result<Vec<u8>, _> = text.split(':').map(|b| u8::from_str_radix(b, 16)).collect();
-    bytes?.try_into().ok().context("six bytes")
 }
 
 /// Has the switch take a frame as if it had come from the left.

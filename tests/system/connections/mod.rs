@@ -5,7 +5,9 @@
 //! * `fragments` — datagrams in pieces
 //! * `transfers` — FTP, whose data connections are expected
 //! * `survival` — either process dies under connections that are in use
+//! * `attacks` — somebody begins connections without end
 
+mod attacks;
 mod fragments;
 mod pipelines;
 mod survival;
@@ -34,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("fragments", fragments::TRIALS),
         ("transfers", transfers::TRIALS),
         ("survival", survival::TRIALS),
+        ("attacks", attacks::TRIALS),
     ];
     let mut trials = Vec::new();
     for (group, of_group) in groups {
@@ -117,8 +120,13 @@ fn replace_flows(topology: &Topology, flows: &str) -> Result<()> {
 
 /// Tells a host that another has an address, which nobody else says.
 fn tell_of(host: &Host, address: IpAddr, other: &Host) -> Result<()> {
-    let mac = device::mac(&other.namespace, &other.device)?;
-    tell_of_mac(host, address, &mac)
+    tell_of_mac(host, address, &mac_of(other)?)
+}
+
+/// A host's Ethernet address as text, `02:00:00:00:00:01`.
+fn mac_of(host: &Host) -> Result<String> {
+    let mac = device::mac(&host.namespace, &host.device)?;
+    Ok(mac.map(|byte| format!("{byte:02x}")).join(":"))
 }
 
 fn tell_of_mac(host: &Host, address: IpAddr, mac: &str) -> Result<()> {

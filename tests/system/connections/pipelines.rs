@@ -112,10 +112,7 @@ fn firewall(kind: Kind) -> Result<()> {
             // From outside only SSH does.
             service::ask(&outside.namespace, ssh.target())?;
             service::ensure_no_way(&outside.namespace, own.target())?;
-            ensure!(
-                traffic::ping(&outside.namespace, inner, 56, 1).is_err(),
-                "a ping came in from outside"
-            );
+            traffic::ensure_no_ping(&outside.namespace, inner, 56)?;
             // While connections from inside are open, no port of theirs is open to others.
             let mut talk = Talk::open(&inside.namespace, web.target())?;
             talk.ask()?;
@@ -197,7 +194,8 @@ fn balancer(kind: Kind) -> Result<()> {
         ensure!(chosen.len() == 3, "not all servers were chosen: {chosen:?}");
         // A server that is no longer chosen keeps the connections it has.
         let switch = &pipeline.topology.switch;
-        switch.vsctl(&["remove-buckets", "br0", "group_id=1,command_bucket_id=0"])?;
+        let bucket = "group_id=1,command_bucket_id=0";
+        switch.vsctl(&["-O", "OpenFlow15", "remove-buckets", "br0", bucket])?;
         let gone = "server1";
         for (talk, told) in &mut talks {
             ensure!(talk.ask()? == *told, "another server half way");

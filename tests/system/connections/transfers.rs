@@ -1,8 +1,8 @@
-//! FTP, whose commands say where the data connection will go: expected, let through and translated,
-//! while nothing else is.
+//! FTP, whose commands say where the data connection will go, and TFTP, whose answers come from
+//! another port: expected, let through and translated, while nothing else is.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use vswitch_tests::netns::Namespace;
 use vswitch_tests::service::{self, Service};
 use vswitch_tests::topology::Kind;
+use vswitch_tests::traffic;
 
-use super::{Rig, Trying, family, tell_of};
+use super::{Rig, Trying, tell_of};
 
 pub(super) const TRIALS: &[(&str, Trying)] = &[
+    ("through_a_firewall", through_a_firewall),
     ("client_behind_nat", client_behind_nat),
     ("server_behind_nat", server_behind_nat),
 ];
@@ -50,7 +52,7 @@ impl Mode {
 
 /// What a server has to give.
 fn content() -> Vec<u8> {
-    (0..300_000_u32).map(|i| (i * 31 >> 3) as u8).collect()
+    (0..300_000_u32).map(|i| ((i * 31) >> 3) as u8).collect()
 }
 
 /// `h1,h2,h3,h4,p1,p2` of RFC 959.
@@ -261,84 +263,142 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// FTP begins from the left and is translated as `nat` says; data connections are let through
-/// because they are expected.
-fn flows(ip: &str, tcp: &str, to_ftp: &str, nat: &str) -> String {
-    format!(
-        "table=0,{ip} actions=ct(zone=1,nat,table=1)\n\
-         table=1,priority=20,{tcp},ct_state=+trk+new-rel,in_port=left,{to_ftp} \
-         actions=ct(commit,zone=1,alg=ftp,nat({nat})),right\n\
-         table=1,priority=30,{tcp},ct_state=+trk+new+rel,in_port=left actions=ct(commit,zone=1,nat),right\n\
-         table=1,priority=30,{tcp},ct_state=+trk+new+rel,in_port=right actions=ct(commit,zone=1,nat),left\n\
-         table=1,priority=10,{ip},ct_state=+trk+est,in_port=left actions=right\n\
-         table=1,priority=10,{ip},ct_state=+trk+est,in_port=right actions=left\n"
-    )
+/// Bytes of a block of TFTP; a shorter one is the last (RFC 1350 §2).
+const BLOCK: usize = 512;
+/// What a server of TFTP has to give: two blocks.
+const SMALL: usize = 700;
+
+/// A server for one request on port 69, which answers from another port.
+fn serve_blocks(host: &Namespace, address: IpAddr) -> Result<JoinHandle<Result<()>>> {
+    let socket = host.run(|| Ok(UdpSocket::bind((address, 69))?))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    host.spawn(move || {
+        let mut buffer = [0; 1024];
+        let (_, client) = socket.recv_from(&mut buffer).context("no request")?;
+        let transfer = UdpSocket::bind((address, 0))?;
+        transfer.set_read_timeout(Some(PATIENCE))?;
+        transfer.connect(client)?;
+        for (number, block) in (1..).zip(content()[..SMALL].chunks(BLOCK)) {
+            transfer.send(&[&[0, 3, 0, number], block].concat())?;
+            let size = transfer.recv(&mut buffer).context("no acknowledgement")?;
+            ensure!(buffer[..size] == [0, 4, 0, number], "{:?}", &buffer[..size]);
+        }
+        Ok(())
+    })
 }
 
+/// Fetches what the server at `target` has, by TFTP.
+fn fetch_blocks(from: &Namespace, target: IpAddr) -> Result<()> {
+    let socket = from.run(|| Ok(UdpSocket::bind((traffic::unspecified(target), 0))?))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send_to(b"\0\x01it\0octet\0", (target, 69))?;
+    let mut got = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        let (size, peer) = socket.recv_from(&mut buffer).context("no block")?;
+        ensure!(
+            peer.ip() == target && peer.port() != 69,
+            "a block of {peer}"
+        );
+        let [0, 3, 0, number, ref block @ ..] = buffer[..size] else {
+            bail!("{:?} is no block", &buffer[..size]);
+        };
+        got.extend_from_slice(block);
+        socket.send_to(&[0, 4, 0, number], peer)?;
+        if block.len() < BLOCK {
+            break;
+        }
+    }
+    ensure!(got == content()[..SMALL], "TFTP: {} other bytes", got.len());
+    Ok(())
+}
+
+/// Who is not known by its own address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Nobody,
+    Client,
+    Server,
+}
+
+/// Addresses of the hosts' subnets that no host has.
 fn spare() -> [IpAddr; 2] {
     ["10.77.240.1", "fd00:77::f0:1"].map(|address| address.parse().expect("an address"))
 }
 
-fn tcp(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "tcp" } else { "tcp6" }
+/// Requests begin from the left and are translated; data connections are let through because they
+/// are expected, and nothing else is.
+fn flows(target: IpAddr, nat: Option<&str>) -> String {
+    let (ip, tcp, udp, dst) = match target {
+        IpAddr::V4(_) => ("ip", "tcp", "udp", "nw_dst"),
+        IpAddr::V6(_) => ("ipv6", "tcp6", "udp6", "ipv6_dst"),
+    };
+    let (nat, known) = match nat {
+        Some(nat) => (format!(",nat({nat})"), ",nat"),
+        None => (String::new(), ""),
+    };
+    let mut flows = format!("table=0,{ip} actions=ct(zone=1{known},table=1)\n");
+    for (transport, port, helper) in [(tcp, 21, "ftp"), (udp, 69, "tftp")] {
+        flows += &format!(
+            "table=1,priority=20,{transport},ct_state=+trk+new-rel,in_port=left,{dst}={target},\
+             tp_dst={port} actions=ct(commit,zone=1,alg={helper}{nat}),right\n"
+        );
+    }
+    for (from, to) in [("left", "right"), ("right", "left")] {
+        flows += &format!(
+            "table=1,priority=30,{ip},ct_state=+trk+new+rel,in_port={from} \
+             actions=ct(commit,zone=1{known}),{to}\n\
+             table=1,priority=10,{ip},ct_state=+trk+est,in_port={from} actions={to}\n"
+        );
+    }
+    flows
+}
+
+/// Everything is fetched from the right, over both families.
+fn everything(kind: Kind, behind: Behind) -> Result<()> {
+    let rig = Rig::new(kind)?;
+    let mut all = String::new();
+    let mut servers = Vec::new();
+    for (shown, server) in spare().into_iter().zip([rig.right.v4, rig.right.v6]) {
+        let (target, nat) = match behind {
+            Behind::Nobody => (server, None),
+            Behind::Client => {
+                tell_of(&rig.right, shown, &rig.left)?;
+                (server, Some(format!("src={shown}")))
+            }
+            Behind::Server => {
+                tell_of(&rig.left, shown, &rig.right)?;
+                (shown, Some(format!("dst={server}")))
+            }
+        };
+        all += &flows(target, nat.as_deref());
+        servers.push((target, server));
+    }
+    rig.flows(&all)?;
+    rig.hold(|rig| {
+        let (left, right) = (&rig.left.namespace, &rig.right.namespace);
+        for (target, address) in servers {
+            let server = serve(right, address)?;
+            fetch(left, target)?;
+            server.join().expect("the server does not panic")?;
+            let server = serve_blocks(right, address)?;
+            fetch_blocks(left, target)?;
+            server.join().expect("the server does not panic")?;
+            let other = Service::start(right, "right", address, 0)?;
+            service::ensure_no_way(left, SocketAddr::new(target, other.target().port()))?;
+        }
+        Ok(())
+    })
+}
+
+fn through_a_firewall(kind: Kind) -> Result<()> {
+    everything(kind, Behind::Nobody)
 }
 
 fn client_behind_nat(kind: Kind) -> Result<()> {
-    let rig = Rig::new(kind)?;
-    let mut all = String::new();
-    for shown in spare() {
-        tell_of(&rig.right, shown, &rig.left)?;
-        all += &flows(
-            family(shown),
-            tcp(shown),
-            "tp_dst=21",
-            &format!("src={shown}"),
-        );
-    }
-    rig.flows(&all)?;
-    rig.hold(|rig| {
-        for address in [rig.right.v4, rig.right.v6] {
-            let server = serve(&rig.right.namespace, address)?;
-            fetch(&rig.left.namespace, address)?;
-            server.join().expect("the server does not panic")?;
-            let other = Service::start(&rig.right.namespace, "right", address, 0)?;
-            service::ensure_no_way(&rig.left.namespace, other.target())?;
-        }
-        Ok(())
-    })
+    everything(kind, Behind::Client)
 }
 
 fn server_behind_nat(kind: Kind) -> Result<()> {
-    let rig = Rig::new(kind)?;
-    let servers = [rig.right.v4, rig.right.v6];
-    let mut all = String::new();
-    for (shown, server) in spare().into_iter().zip(servers) {
-        tell_of(&rig.left, shown, &rig.right)?;
-        let dst = if shown.is_ipv4() {
-            "nw_dst"
-        } else {
-            "ipv6_dst"
-        };
-        let nat = format!("dst={server}");
-        all += &flows(
-            family(shown),
-            tcp(shown),
-            &format!("{dst}={shown},tp_dst=21"),
-            &nat,
-        );
-    }
-    rig.flows(&all)?;
-    rig.hold(|rig| {
-        for (shown, address) in spare().into_iter().zip(servers) {
-            let server = serve(&rig.right.namespace, address)?;
-            fetch(&rig.left.namespace, shown)?;
-            server.join().expect("the server does not panic")?;
-            let other = Service::start(&rig.right.namespace, "right", address, 0)?;
-            service::ensure_no_way(
-                &rig.left.namespace,
-                SocketAddr::new(shown, other.target().port()),
-            )?;
-        }
-        Ok(())
-    })
+    everything(kind, Behind::Server)
 }

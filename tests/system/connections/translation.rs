@@ -8,7 +8,7 @@ use vswitch_tests::service::{self, Service, Talk};
 use vswitch_tests::topology::{Host, Kind};
 use vswitch_tests::{device, traffic};
 
-use super::{Rig, Trying, bracketed, family, tell_of, tell_of_mac, without_flows};
+use super::{Rig, Trying, bracketed, family, mac_of, tell_of, tell_of_mac, without_flows};
 
 pub(super) const TRIALS: &[(&str, Trying)] = &[
     ("source", source),
@@ -188,7 +188,7 @@ fn range(kind: Kind) -> Result<()> {
 fn hairpin(kind: Kind) -> Result<()> {
     const NOBODY: &str = "02:00:00:00:00:99";
     let rig = Rig::new(kind)?;
-    let mac = device::mac(&rig.left.namespace, &rig.left.device)?;
+    let mac = mac_of(&rig.left)?;
     let mut flows = String::new();
     for ((shown, source), server) in spare(1).into_iter().zip(spare(2)).zip(addresses(&rig.left)) {
         let (tcp, dst) = match shown {
