@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use vswitch_datapath::conntrack::End;
+use vswitch_datapath::conntrack::request::Refused;
 use vswitch_datapath::counters::DropReason;
 use vswitch_packet::build::Builder;
 use vswitch_packet::{Protocol, icmp, ipv4, tcp};
@@ -43,6 +45,11 @@ impl Chance {
     fn below(&mut self, end: u64) -> u64 {
         (self.next() >> 16) % end
     }
+}
+
+/// How many packets were refused for this reason.
+fn refused(sim: &Sim, reason: Refused) -> u64 {
+    sim.conntrack().happened().refused[reason as usize]
 }
 
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
@@ -139,6 +146,10 @@ fn a_syn_flood_takes_no_more_than_the_limit_and_nobody_established_suffers() {
         talks[at].exchange(&mut sim);
     }
     assert!(sim.conntrack().len() > LIMIT * 9 / 10, "there was a flood");
+    let evicted = sim.conntrack().happened().ended[End::Evicted as usize];
+    let begun = sim.conntrack().len() as u64 + evicted - talks.len() as u64;
+    let told = begun + refused(&sim, Refused::TableFull);
+    assert_eq!(told, 150 * 32, "each SYN is held, was held or was refused");
     // Who comes now gets in as well.
     Talk::begin(&mut sim, 2000).exchange(&mut sim);
     // All that nobody answered is forgotten; the others are not.
@@ -202,6 +213,7 @@ fn a_flood_in_one_zone_leaves_room_in_others() {
     }
     assert_eq!(sim.conntrack().zone_limit(1).count, 20);
     assert_eq!(sim.conntrack().zone_limit(2).count, 100);
+    assert_eq!(refused(&sim, Refused::ZoneLimit), 80);
     sim.advance(HOUR);
     assert_eq!(sim.conntrack().zone_limit(1).count, 0);
     assert_eq!(
@@ -342,6 +354,7 @@ fn segments_outside_the_window_are_invalid_and_change_nothing() {
             talk.exchange(&mut sim);
         }
     }
+    assert_eq!(refused(&sim, Refused::Window), 14);
     // Nor does it keep a connection alive.
     sim.advance(23 * HOUR);
     let frame = talk.segment(0, tcp::ACK | tcp::PSH, 1_000_000, b"evil");
@@ -378,6 +391,7 @@ fn forged_errors_end_nothing_and_keep_nothing_alive() {
     let other = Builder::eth(mac(2), mac(1)).ipv4(HOST, CLIENT);
     let lie = error_about(&other.udp(53, 1001).build(), [9, 9, 9, 9], HOST);
     assert_eq!(ports(&mut sim, 1, lie), [(3, 1)]);
+    assert_eq!(refused(&sim, Refused::NotNew), 1);
     // About what it did send: whoever says so cannot be known.
     for _ in 0..3 {
         sim.advance(Duration::from_secs(12));
