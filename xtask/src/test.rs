@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::steps::Steps;
-use crate::tools;
+use crate::tools::{self, Python};
 
 #[derive(Debug, Args)]
 #[command(
@@ -74,14 +74,36 @@ impl Rung {
     }
 }
 
-/// Programs in Python: which rungs use one, the variable that tells them where it is, the package.
-const PYTHON: [(&[Rung], &str, &str); 2] = [
+/// Programs in Python: which rung uses one, the variable that tells it where it is, the environment.
+const PYTHON: [(Rung, &str, Python); 3] = [
     (
-        &[Rung::Clients, Rung::Ryu],
+        Rung::Clients,
         "VSWITCH_OSKEN",
-        "os-ken==3.1.1",
+        Python {
+            name: "os-ken-3.1.1",
+            interpreter: tools::CPYTHON,
+            install: &["os-ken==3.1.1"],
+        },
     ),
-    (&[Rung::Clients], "VSWITCH_FAUCET", "faucet==1.10.12"),
+    (
+        Rung::Clients,
+        "VSWITCH_FAUCET",
+        Python {
+            name: "faucet-1.10.12",
+            interpreter: tools::CPYTHON,
+            install: &["faucet==1.10.12"],
+        },
+    ),
+    // Its throughput tests need a sender that keeps its own pace: 2 Mb/s in small packets.
+    (
+        Rung::Ryu,
+        "VSWITCH_OSKEN",
+        Python {
+            name: "os-ken-3.1.1-pypy",
+            interpreter: tools::PYPY,
+            install: &["--no-deps", "-r", "tests/ryu/requirements.txt"],
+        },
+    ),
 ];
 
 /// How many cases each property has.
@@ -107,9 +129,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut environments = Vec::new();
     if tools::is_root() {
-        for (rungs, variable, package) in PYTHON {
-            if rungs.iter().any(|rung| chosen.contains(rung)) {
-                environments.push((variable, tools::python_environment(package)?));
+        for (rung, variable, python) in PYTHON {
+            if chosen.contains(&rung) {
+                environments.push((rung, variable, python.environment()?));
             }
         }
     }
@@ -128,7 +150,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 if matches!(rung, Rung::Prop) && std::env::var_os(CASES).is_none() {
                     cargo.env(CASES, CASES_DEFAULT);
                 }
-                cargo.envs(environments.iter().map(|(name, path)| (name, path)));
+                let own = environments.iter().filter(|(user, ..)| *user == rung);
+                cargo.envs(own.map(|(_, name, path)| (name, path)));
                 if !arguments.pass.is_empty() {
                     cargo.arg("--").args(&arguments.pass);
                 }

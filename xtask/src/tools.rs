@@ -137,47 +137,68 @@ pub(crate) fn debian_programs(wanted: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// A Python environment of its own, below `target/`, that holds a package of the Python index
-/// (`name==version`) and what it needs.
-pub(crate) fn python_environment(package: &str) -> Result<PathBuf> {
-    let environment = tools_dir().join(package.replace("==", "-"));
-    let done = environment.join(".complete");
-    if done.is_file() {
-        return Ok(environment);
+/// A Python environment of its own, below `target/`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Python {
+    /// What it is called.
+    pub name: &'static str,
+    /// What runs it, and the Debian package that makes environments for it.
+    pub interpreter: (&'static str, &'static str),
+    /// What `pip install` is told, relative to the workspace.
+    pub install: &'static [&'static str],
+}
+
+/// Debian's Python.
+pub(crate) const CPYTHON: (&str, &str) = ("python3", "python3-venv");
+
+/// Debian's PyPy, which runs programs that never rest several times as fast.
+pub(crate) const PYPY: (&str, &str) = ("pypy3", "pypy3-venv");
+
+impl Python {
+    /// Where it is, made if it is not there as it should be.
+    pub(crate) fn environment(&self) -> Result<PathBuf> {
+        let environment = tools_dir().join(self.name);
+        let done = environment.join(".complete");
+        let contents = self.contents()?;
+        if std::fs::read_to_string(&done).is_ok_and(|made| made == contents) {
+            return Ok(environment);
+        }
+        note(format_args!(
+            "installing Python packages for {} (once)",
+            self.name
+        ));
+        let (program, package) = self.interpreter;
+        debian_programs(&[(program, program)])?;
+        let make = || {
+            run(Command::new(program)
+                .args(["-m", "venv", "--clear"])
+                .arg(&environment))
+        };
+        if make().is_err() {
+            // Debian's interpreters come without the part that makes environments.
+            run(Command::new("apt-get")
+                .args(["install", "-y", "-qq", "--no-install-recommends", package])
+                .stdout(Stdio::null()))?;
+            make()?;
+        }
+        run(Command::new(environment.join("bin/python"))
+            .current_dir(root())
+            .args(["-m", "pip", "install", "--quiet"])
+            .arg("--disable-pip-version-check")
+            .args(self.install))?;
+        std::fs::write(&done, &contents)?;
+        Ok(environment)
     }
-    note(format_args!(
-        "installing the Python package {package} (once)"
-    ));
-    debian_programs(&[("python3", "python3")])?;
-    let make = || {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&environment))
-    };
-    if make().is_err() {
-        // Debian's Python comes without the part that makes environments.
-        run(Command::new("apt-get")
-            .args([
-                "install",
-                "-y",
-                "-qq",
-                "--no-install-recommends",
-                "python3-venv",
-            ])
-            .stdout(Stdio::null()))?;
-        make()?;
+
+    /// All that decides what is in it.
+    fn contents(&self) -> Result<String> {
+        let mut contents = self.install.join(" ");
+        for file in self.install.iter().filter(|word| word.ends_with(".txt")) {
+            contents.push('\n');
+            contents += &std::fs::read_to_string(root().join(file))?;
+        }
+        Ok(contents)
     }
-    run(Command::new(environment.join("bin/python"))
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .arg(package))?;
-    std::fs::write(&done, "")?;
-    Ok(environment)
 }
 
 /// A command of `git` in the workspace that prints one line.
