@@ -11,8 +11,9 @@
 
 use crc32c::crc32c_append;
 use vswitch_flow::Field;
+use vswitch_packet::checksum::{self, Sum};
 use vswitch_packet::icmpv6::{NEIGHBOUR_ADVERT, NEIGHBOUR_SOLICIT, OPTION_SOURCE, OPTION_TARGET};
-use vswitch_packet::{Protocol, checksum, ipv6};
+use vswitch_packet::{Protocol, ipv6};
 
 use crate::buffer::Packet;
 use crate::extract::Layout;
@@ -52,11 +53,10 @@ enum Sums {
     Transport(Protocol),
 }
 
-/// Bytes that changed, widened to the 16-bit words that checksums add.
+/// What a change did to the 16-bit words that checksums add: their sum before and afterwards.
 struct Change {
-    old: [u8; 18],
-    new: [u8; 18],
-    size: usize,
+    gone: u16,
+    came: u16,
 }
 
 impl Change {
@@ -66,15 +66,14 @@ impl Change {
         let Some(field) = head.get_mut(at..).and_then(|b| b.first_chunk_mut::<2>()) else {
             return;
         };
-        let (old, new) = (&self.old[..self.size], &self.new[..self.size]);
         let sum = u16::from_be_bytes(*field);
         *field = if begun {
-            !checksum::update_bytes(!sum, old, new)
+            !checksum::update(!sum, self.gone, self.came)
         } else if is_udp(protocol) && sum == 0 {
             // The sender did without (RFC 768).
             return;
         } else {
-            match checksum::update_bytes(sum, old, new) {
+            match checksum::update(sum, self.gone, self.came) {
                 0 if is_udp(protocol) => 0xffff,
                 sum => sum,
             }
@@ -86,12 +85,29 @@ impl Change {
 /// Writes the bits `mask` of `field`. A packet that does not have the field stays as it is.
 pub(crate) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128, mask: u128) {
     let (l3, l4) = (usize::from(layout.l3), usize::from(layout.l4));
-    if field == Field::IpProto {
-        return set_protocol(packet, layout, value as u8);
+    match field {
+        // Nothing covers them, and every router writes both.
+        Field::EthDst => return set_address(packet.head_mut(), 0, value, mask),
+        Field::EthSrc => return set_address(packet.head_mut(), 6, value, mask),
+        Field::IpProto => return set_protocol(packet, layout, value as u8),
+        _ => {}
     }
     if let Some(place) = find(packet.head(), packet.len(), l3, l4, field) {
         store(packet, layout, &place, value, mask);
     }
+}
+
+/// Writes the bits `mask` of an Ethernet address.
+#[inline]
+fn set_address(head: &mut [u8], at: usize, value: u128, mask: u128) {
+    let Some(bytes) = head.get_mut(at..).and_then(|b| b.first_chunk_mut::<6>()) else {
+        return;
+    };
+    let [a, b, c, d, e, f] = *bytes;
+    let old = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    let new = old & !(mask as u64) | (value & mask) as u64;
+    let [_, _, new @ ..] = new.to_be_bytes();
+    *bytes = new;
 }
 
 /// Writes `size` bytes, at most 16, that lie `at` bytes into the transport header, which is of
@@ -188,12 +204,10 @@ fn set_protocol(packet: &mut Packet, layout: Layout, protocol: u8) {
         return;
     };
     let old = std::mem::replace(place, protocol);
-    let mut change = Change {
-        old: [0; 18],
-        new: [0; 18],
-        size: 2,
+    let change = Change {
+        gone: old.into(),
+        came: protocol.into(),
     };
-    (change.old[1], change.new[1]) = (old, protocol);
     if v4 {
         change.update(head, l3 + 10, Protocol::default(), false);
     }
@@ -246,18 +260,24 @@ fn write(head: &mut [u8], base: usize, place: &Place, value: u128, mask: u128) -
     let from = place.at - (place.at.wrapping_sub(base) & 1);
     let end = place.at + place.size;
     let to = end + (end.wrapping_sub(base) & 1);
-    let mut change = Change {
-        old: [0; 18],
-        new: [0; 18],
-        size: to.checked_sub(from)?,
-    };
+    let (shift, behind) = (place.shift, 8 * (to - end) as u32);
+    if to <= head.len() && shift + behind < u128::BITS {
+        let [value, mask] = [value, mask].map(|bits| bits << shift << behind);
+        match to - from {
+            2 => return write_words::<2>(head, from, value, mask),
+            4 => return write_words::<4>(head, from, value, mask),
+            6 => return write_words::<6>(head, from, value, mask),
+            16 => return write_words::<16>(head, from, value, mask),
+            _ => {}
+        }
+    }
     let words = head.get_mut(from..to.min(head.len()))?;
-    change.old.get_mut(..words.len())?.copy_from_slice(words);
+    let gone = sum(words);
     let field = words.get_mut(place.at - from..)?.get_mut(..place.size)?;
     let old = field
         .iter()
         .fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
-    let (value, mask) = (value << place.shift, mask << place.shift);
+    let (value, mask) = (value << shift, mask << shift);
     let new = old & !mask | value & mask;
     if new == old {
         return None;
@@ -265,8 +285,37 @@ fn write(head: &mut [u8], base: usize, place: &Place, value: u128, mask: u128) -
     for (at, byte) in field.iter_mut().rev().enumerate() {
         *byte = (new >> (8 * at)) as u8;
     }
-    change.new.get_mut(..words.len())?.copy_from_slice(words);
-    Some(change)
+    let came = sum(words);
+    Some(Change { gone, came })
+}
+
+/// The same for a few words of a number that is known beforehand.
+#[inline]
+fn write_words<const N: usize>(
+    head: &mut [u8],
+    at: usize,
+    value: u128,
+    mask: u128,
+) -> Option<Change> {
+    let words = head.get_mut(at..)?.first_chunk_mut::<N>()?;
+    let gone = sum(words);
+    let mut wide = [0; 16];
+    wide[16 - N..].copy_from_slice(words);
+    let old = u128::from_be_bytes(wide);
+    let new = old & !mask | value & mask;
+    if new == old {
+        return None;
+    }
+    words.copy_from_slice(&new.to_be_bytes()[16 - N..]);
+    let came = sum(words);
+    Some(Change { gone, came })
+}
+
+#[inline]
+fn sum(words: &[u8]) -> u16 {
+    let mut sum = Sum::new();
+    sum.add(words);
+    sum.folded()
 }
 
 /// Where a packet of `size` bytes has `field`, if it has.
@@ -293,8 +342,6 @@ fn find(head: &[u8], size: usize, l3: usize, l4: usize, field: Field) -> Option<
     let segment =
         |at, size, protocol| place(l4 + at, size, 0, Sums::Transport(protocol)).filter(|_| l4 != 0);
     match field {
-        Field::EthDst => place(0, 6, 0, Sums::None),
-        Field::EthSrc => place(6, 6, 0, Sums::None),
         Field::ArpOp => arp(6, 2),
         Field::ArpSha => arp(8, 6),
         Field::ArpSpa => arp(14, 4),
