@@ -8,7 +8,7 @@
 //!   that a translation which changes only addresses is what users see.
 //! * A range of at most [`WHOLE`] tuples is walked to its end, each tuple once. Of a larger one
 //!   stretches are walked, each half as long as the one before, from places that differ with the
-//!   seed: a full table costs a bounded number of attempts.
+//!   packet and the seed: a full table costs a bounded number of attempts.
 //! * `persistent` chooses the address by the packet's own address alone, without the seed: a client
 //!   keeps its address, after a restart as well.
 //! * ICMP queries have an identifier where others have a source port. Protocols without ports have
@@ -270,7 +270,13 @@ impl Space {
         let first = (self.at(self.address), self.ports.begin());
         let kept = self.ports.kept.map(|_| first);
         let size = self.addresses * self.ports.len;
-        let start = self.address * self.ports.len + self.ports.start;
+        // Who asks for a port that is taken has neighbours who asked for the ones beside it: a search
+        // from there would walk along all of them.
+        let port = match kept {
+            Some(_) if size > WHOLE => self.seed % self.ports.len,
+            _ => self.ports.start,
+        };
+        let start = self.address * self.ports.len + port;
         let lens: &[u64] = if size <= WHOLE { &[WHOLE] } else { &STRETCHES };
         let stretches = lens.iter().enumerate().flat_map(move |(round, len)| {
             let from = match round {
