@@ -464,3 +464,92 @@ fn flows_that_multiply_packets_do_not_hold_others_up() {
     let reasons: Vec<_> = drops.iter().map(|(reason, _)| *reason).collect();
     assert!(reasons.contains(&DropReason::TooMuchWork), "{drops:?}");
 }
+
+/// A router for one host, which tracks in two zones one after the other.
+const ROUTER: [&str; 7] = [
+    "in_port=1,ip,ct_state=-trk actions=ct(zone=1,nat,table=1)",
+    "in_port=2,ip,ct_state=-trk actions=ct(zone=1,nat,table=2)",
+    "in_port=1,ipv6,ct_state=-trk actions=ct(zone=2,table=1)",
+    "in_port=2,ipv6,ct_state=-trk actions=ct(zone=2,table=2)",
+    "table=1,ip,ct_state=+new actions=ct(commit,zone=1,nat(src=10.9.9.9)),dec_ttl,2",
+    "table=1,ip,ct_state=-new actions=ct(zone=3,table=3)",
+    "table=2,ip actions=ct(zone=3,table=3)",
+];
+
+const BEHIND_ROUTER: [&str; 5] = [
+    "table=1,ipv6 actions=ct(commit,zone=2),2",
+    "table=2,ipv6,ct_state=+est actions=1",
+    "table=3,in_port=1,ip actions=dec_ttl,2",
+    "table=3,in_port=2,ip,nw_dst=10.0.0.1 actions=dec_ttl,1",
+    "table=3,in_port=2,udp,tp_dst=7 actions=4",
+];
+
+/// What a router may meet: by which port, and the frame.
+fn mixed() -> Vec<(u32, Vec<u8>)> {
+    let out = || from(1, 2, (CLIENT, SERVER));
+    let back = || from(2, 1, (SERVER, OUTSIDE));
+    let payload = [7; 40];
+    let mut all = Vec::new();
+    for port in [1000, 1001, 2000] {
+        all.push((1, out().udp(port, 53).payload(&payload).build()));
+        all.push((2, back().udp(53, port).payload(&payload).build()));
+    }
+    all.push((1, out().tcp(3000, 80, tcp::SYN).build()));
+    all.push((2, back().tcp(80, 3000, tcp::SYN | tcp::ACK).build()));
+    all.push((1, out().tcp(3000, 80, tcp::ACK).build()));
+    all.push((1, out().icmp(8, 0, 5 << 16).payload(&payload).build()));
+    all.push((2, back().icmp(0, 0, 5 << 16).payload(&payload).build()));
+    // An error about a packet that was translated.
+    let quoted = Builder::eth(mac(1), mac(2)).ipv4(OUTSIDE, SERVER);
+    let quoted = quoted.udp(1000, 53).payload(&payload).build();
+    all.push((2, back().icmp(3, 3, 0).payload(&quoted[14..]).build()));
+    // What begins nothing, and what nobody tracks.
+    all.push((2, back().udp(9, 7).payload(&payload).build()));
+    all.push((1, from(1, 2, ([0; 4], SERVER)).udp(1, 2).build()));
+    all.push((
+        1,
+        Builder::eth(mac(1), mac(2))
+            .ethertype(0x88b5)
+            .payload(&payload)
+            .build(),
+    ));
+    let (host, other) = (0xfd00_u128 << 112 | 1, 0xfd00_u128 << 112 | 2);
+    let six = |a: u128, b: u128| Builder::eth(mac(1), mac(2)).ipv6(a.into(), b.into());
+    all.push((1, six(host, other).udp(5000, 53).payload(&payload).build()));
+    all.push((2, six(other, host).udp(53, 5000).payload(&payload).build()));
+    let mut broken = out().udp(1000, 53).payload(&payload).build();
+    broken[45] ^= 1;
+    all.push((1, broken));
+    all
+}
+
+#[test]
+fn packets_that_are_tracked_together_fare_as_each_would_alone() {
+    let flows = [&ROUTER[..], &BEHIND_ROUTER].concat();
+    let (mut together, mut alone) = (switch(1, &flows), switch(1, &flows));
+    alone.disable_caches();
+    let frames = mixed();
+    let mut state = 1_u64;
+    let mut forwarded = 0;
+    for _ in 0..400 {
+        // More than a batch, in an order that changes.
+        for _ in 0..40 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let (port, frame) = &frames[(state >> 33) as usize % frames.len()];
+            together.wire(*port).push(frame.clone());
+            alone.wire(*port).push(frame.clone());
+        }
+        together.run();
+        alone.run();
+        let sent = together.take();
+        forwarded += sent.values().map(Vec::len).sum::<usize>();
+        assert_eq!(sent, alone.take());
+        assert_eq!(together.new_drops(), alone.new_drops());
+        assert_eq!(together.conntrack().len(), alone.conntrack().len());
+    }
+    assert!(forwarded > 8000, "most packets have a way: {forwarded}");
+    let hits = together.worker(0).cache().counters();
+    assert!(hits.miss < 200, "most are known: {hits:?}");
+}

@@ -15,6 +15,8 @@
 mod header;
 mod track;
 
+pub(crate) use track::is_fragment;
+
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -162,9 +164,14 @@ pub fn execute(
                 current = saved.pop().flatten();
                 continue;
             }
-            DpAction::Ct(ct) => {
+            DpAction::Ct(ct) if is_fragment(&extracted.key) => {
                 if let Some(work) = current.take() {
-                    current = track::track(work, ct, extracted, &mut tools);
+                    track::track_fragment(work, ct, &extracted.key, &mut tools);
+                }
+            }
+            DpAction::Ct(ct) => {
+                if let Some(work) = &mut current {
+                    track::track_whole(work, ct, &extracted.key, &tools);
                 }
             }
             DpAction::CtClear => {
@@ -178,6 +185,16 @@ pub fn execute(
             // What nobody works on any more is not copied.
             let moves = Some(at) == last && saved.is_empty()
                 || matches!(actions.get(at + 1), Some(DpAction::Restore));
+            if moves && let DpAction::Output(port) = action {
+                // Most packets; they are not moved in between.
+                if let Some(work) = current.take() {
+                    tools.sink.outputs.push((*port, work.packet));
+                }
+                if saved.is_empty() {
+                    break;
+                }
+                continue;
+            }
             let leaving = match &current {
                 None => continue,
                 Some(_) if moves => current.take(),
@@ -208,8 +225,13 @@ pub fn execute(
     if ends == (tools.sink.len(), tools.drops.total(), tools.fragments.held) {
         tools.drops.count(why_not);
     }
-    let left = saved.into_iter().chain([current]).flatten();
-    left.for_each(|work| tools.pool.drop_packet(work.packet));
+    if let Some(work) = current {
+        tools.pool.drop_packet(work.packet);
+    }
+    // Not by moving the list, which has room for as many as there may be.
+    for work in saved.drain(..).flatten() {
+        tools.pool.drop_packet(work.packet);
+    }
 }
 
 impl Work {

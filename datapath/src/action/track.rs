@@ -5,31 +5,34 @@ use vswitch_flow::{Field, SparseKey};
 use super::{Tools, Work};
 use crate::conntrack::fragments::Freed;
 use crate::conntrack::request::Meta;
-use crate::conntrack::step::{Ask, Step, step};
+use crate::conntrack::step::{Ahead, Ask, Step, step, whole};
 use crate::counters::DropReason;
-use crate::extract::Extracted;
 use crate::pipeline::CtAction;
-use crate::tick::Tick;
 
-/// Nanoseconds of a tick.
-const TICK: u64 = 1_000_000;
+/// Tracks a packet that is no fragment, where it is.
+pub(super) fn track_whole(work: &mut Work, ct: &CtAction, key: &SparseKey, tools: &Tools<'_>) {
+    let before = work.tracked.unwrap_or_else(|| Meta::of(key));
+    let ask = Ask {
+        request: &ct.request,
+        before: &before,
+        may_wait: false,
+        now: tools.now.tick(),
+    };
+    let ahead = Ahead::read(tools.conntrack, &work.packet, work.layout, ct.request.zone);
+    let (meta, _) = whole(tools.conntrack, &mut work.packet, work.layout, &ahead, &ask);
+    work.tracked = Some(meta);
+}
 
-/// Tracks a packet. `None` when it does not go on with its list of actions: it waits for other
-/// fragments, or goes on with them.
-pub(super) fn track(
-    work: Work,
-    ct: &CtAction,
-    extracted: &Extracted,
-    tools: &mut Tools<'_>,
-) -> Option<Work> {
-    let key = &extracted.key;
+/// Tracks a fragment. It does not go on with its list of actions: it waits for the others of its
+/// datagram, or goes on with them.
+pub(super) fn track_fragment(work: Work, ct: &CtAction, key: &SparseKey, tools: &mut Tools<'_>) {
     let layout = work.layout;
     let before = work.tracked.unwrap_or_else(|| Meta::of(key));
     let ask = Ask {
         request: &ct.request,
         before: &before,
-        may_wait: is_fragment(key),
-        now: Tick(tools.now.0 / TICK),
+        may_wait: true,
+        now: tools.now.tick(),
     };
     let mut freed = Freed::new();
     let step = step(tools.conntrack, work.packet, layout, key, &ask, &mut freed);
@@ -45,9 +48,6 @@ pub(super) fn track(
                 layout,
                 tracked: Some(meta),
             };
-            if !ask.may_wait {
-                return Some(work);
-            }
             lead_on(work, ct, key, tools);
         }
         Step::Held => tools.fragments.held += 1,
@@ -64,7 +64,6 @@ pub(super) fn track(
             }
         }
     }
-    None
 }
 
 /// Sends a fragment on the ways that begin at `ct`.
@@ -86,7 +85,7 @@ fn lead_on(work: Work, ct: &CtAction, key: &SparseKey, tools: &mut Tools<'_>) {
 }
 
 /// Whether a packet was looked up as a piece of a datagram.
-fn is_fragment(key: &SparseKey) -> bool {
+pub(crate) fn is_fragment(key: &SparseKey) -> bool {
     let row = Field::IpFrag.info();
     key.word(usize::from(row.word)) >> row.shift & 1 != 0
 }

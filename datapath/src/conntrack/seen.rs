@@ -35,6 +35,15 @@ pub struct Seen {
     pub kind: Kind,
 }
 
+impl Seen {
+    /// Whether it reports an error about another packet.
+    #[inline]
+    #[must_use]
+    pub const fn is_error(&self) -> bool {
+        matches!(self.kind, Kind::IcmpError { .. })
+    }
+}
+
 /// What tracking needs of a protocol's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

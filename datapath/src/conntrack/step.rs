@@ -17,9 +17,10 @@ use super::Conntrack;
 use super::alg::Helpers;
 use super::fragments::{Freed, Offer, Piece};
 use super::parse::{Invalid, parse};
-use super::request::{Meta, Outcome, Request};
+use super::request::{Meta, Outcome, Request, Rewrite};
 use super::rewrite::{rewrite, rewrite_pieces};
 use super::seen::Seen;
+use super::table::Place;
 use crate::buffer::Packet;
 use crate::extract::Layout;
 use crate::tick::Tick;
@@ -49,6 +50,84 @@ pub enum Step {
     Whole(Vec<Piece>, Meta),
 }
 
+/// A packet that was read ahead of being tracked.
+///
+/// With many connections nothing of what tracking reads is in a near cache. So packets that are
+/// tracked together are gone through once for each read that leads to the next: [`Ahead::read`] of
+/// all, then [`Ahead::expect_entry`] of all, then [`whole`].
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    seen: Result<Seen, Invalid>,
+    place: Option<Place>,
+}
+
+impl Ahead {
+    /// Reads a packet's headers, and says where in the table it will be looked for.
+    #[inline]
+    #[must_use]
+    pub fn read(conntrack: &Conntrack, packet: &Packet, layout: Layout, zone: u16) -> Self {
+        Self::of(conntrack, parse(packet, layout), zone)
+    }
+
+    /// The same of headers that were read already.
+    #[inline]
+    #[must_use]
+    pub fn of(conntrack: &Conntrack, seen: Result<Seen, Invalid>, zone: u16) -> Self {
+        let place = seen.as_ref().ok();
+        let place = place.and_then(|seen| conntrack.expect_slot(seen, zone));
+        Self { seen, place }
+    }
+
+    /// Says that its connection's entry will be looked at soon.
+    #[inline]
+    pub fn expect_entry(&self, conntrack: &Conntrack) {
+        if let Some(place) = &self.place {
+            conntrack.expect_entry(place);
+        }
+    }
+
+    /// What tracking says of it; `None` when it cannot be tracked.
+    #[inline]
+    #[must_use]
+    pub fn track(&self, conntrack: &Conntrack, ask: &Ask<'_>) -> Option<Outcome> {
+        let seen = self.seen.as_ref().ok()?;
+        Some(ask.about(conntrack, self.place, seen))
+    }
+
+    /// How the headers were seen; `None` when the packet cannot be tracked.
+    #[must_use]
+    pub fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref().ok()
+    }
+}
+
+/// Tracks a packet that need not wait for others, and says what it was made. `ahead` was read of it
+/// as it is, for the request's zone.
+pub fn whole(
+    conntrack: &Conntrack,
+    packet: &mut Packet,
+    layout: Layout,
+    ahead: &Ahead,
+    ask: &Ask<'_>,
+) -> (Meta, Option<Rewrite>) {
+    let request = ask.request;
+    let (Ok(seen), Some(outcome)) = (&ahead.seen, ahead.track(conntrack, ask)) else {
+        return (Meta::invalid(request.zone), None);
+    };
+    if let Some(to) = &outcome.rewrite {
+        rewrite(packet, layout, seen, to);
+    }
+    if let Some(follow) = &outcome.follow {
+        let translates = request.nat.is_some();
+        let helpers = Helpers {
+            conntrack,
+            counts: conntrack.helpers(),
+        };
+        helpers.carry_out(packet, layout, seen, follow, translates, ask.now);
+    }
+    (outcome.meta, outcome.rewrite)
+}
+
 /// Tracks a packet that was looked up with `key`. What waited and is given up goes to `freed`.
 pub fn step(
     conntrack: &Conntrack,
@@ -59,22 +138,8 @@ pub fn step(
     freed: &mut Freed,
 ) -> Step {
     let request = ask.request;
-    match parse(&packet, layout) {
-        Ok(seen) => {
-            let outcome = ask.about(conntrack, &seen);
-            if let Some(to) = &outcome.rewrite {
-                rewrite(&mut packet, layout, &seen, to);
-            }
-            if let Some(follow) = &outcome.follow {
-                let translates = request.nat.is_some();
-                let helpers = Helpers {
-                    conntrack,
-                    counts: conntrack.helpers(),
-                };
-                helpers.carry_out(&mut packet, layout, &seen, follow, translates, ask.now);
-            }
-            Step::On(packet, outcome.meta)
-        }
+    let ahead = Ahead::read(conntrack, &packet, layout, request.zone);
+    match ahead.seen {
         Err(Invalid::Fragment) if ask.may_wait => {
             let fragments = conntrack.fragments();
             match fragments.offer(packet, layout, key, request.zone, ask.now, freed) {
@@ -84,7 +149,8 @@ pub fn step(
                     let Ok(seen) = seen else {
                         return Step::Whole(pieces, Meta::invalid(request.zone));
                     };
-                    let outcome = ask.about(conntrack, &seen);
+                    let place = conntrack.expect_slot(&seen, request.zone);
+                    let outcome = ask.about(conntrack, place, &seen);
                     if let Some(to) = &outcome.rewrite {
                         rewrite_pieces(&mut pieces, &seen, to);
                     }
@@ -92,12 +158,15 @@ pub fn step(
                 }
             }
         }
-        Err(_) => Step::On(packet, Meta::invalid(request.zone)),
+        _ => {
+            let (meta, _) = whole(conntrack, &mut packet, layout, &ahead, ask);
+            Step::On(packet, meta)
+        }
     }
 }
 
 impl Ask<'_> {
-    fn about(&self, conntrack: &Conntrack, seen: &Seen) -> Outcome {
+    fn about(&self, conntrack: &Conntrack, place: Option<Place>, seen: &Seen) -> Outcome {
         let mut before = *self.before;
         if let Some(original) = &mut before.original
             && original.is_icmp()
@@ -105,6 +174,6 @@ impl Ask<'_> {
             // A key does not say it, and it is the packet's own.
             original.src_port = seen.tuple.src_port;
         }
-        conntrack.track(seen, &before, self.request, self.now)
+        conntrack.track_at(place, seen, &before, self.request, self.now)
     }
 }

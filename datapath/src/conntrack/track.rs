@@ -50,6 +50,8 @@ struct Packet<'a> {
     /// The tuple that it shows of its connection: its own, or that of an answer to the packet in
     /// an error.
     shown: Tuple,
+    /// Where that is looked for.
+    place: Place,
     /// Bits of [`NAT_BITS`], when the zone has translated it already.
     kept: u8,
     before: &'a Meta,
@@ -59,7 +61,7 @@ struct Packet<'a> {
 
 impl Packet<'_> {
     const fn is_error(&self) -> bool {
-        matches!(self.seen.kind, Kind::IcmpError { .. })
+        self.seen.is_error()
     }
 
     const fn zone(&self) -> u16 {
@@ -155,16 +157,50 @@ impl Conntrack {
     /// `before` is what tracking told the packet last, or [`Meta::default`] when nobody asked. A
     /// packet that cannot be parsed is not for here: it has [`Meta::invalid`].
     pub fn track(&self, seen: &Seen, before: &Meta, request: &Request, now: Tick) -> Outcome {
+        self.track_at(
+            self.expect_slot(seen, request.zone),
+            seen,
+            before,
+            request,
+            now,
+        )
+    }
+
+    /// Where a packet's connection would be: the first of two looks ahead, each of which calls what
+    /// the next step reads into the processor's caches. `None` when it can be of none.
+    #[inline]
+    pub(super) fn expect_slot(&self, seen: &Seen, zone: u16) -> Option<Place> {
         let shown = match &seen.kind {
-            Kind::IcmpError { inner } => inner.reversed(),
-            _ => Some(seen.tuple),
+            Kind::IcmpError { inner } => inner.reversed()?,
+            _ => seen.tuple,
         };
-        let Some(shown) = shown else {
+        let place = self.table.place(Key::new(&shown, zone));
+        self.table.expect(&place);
+        Some(place)
+    }
+
+    /// The second look ahead.
+    #[inline]
+    pub(super) fn expect_entry(&self, place: &Place) {
+        self.table.expect_entry(place);
+    }
+
+    /// [`track`](Self::track) of a packet that was looked ahead for.
+    pub(super) fn track_at(
+        &self,
+        place: Option<Place>,
+        seen: &Seen,
+        before: &Meta,
+        request: &Request,
+        now: Tick,
+    ) -> Outcome {
+        let Some(place) = place else {
             return self.refuse(request.zone, Refused::NotNew);
         };
         let packet = Packet {
             seen,
-            shown,
+            shown: place.tuple(),
+            place,
             kept: if before.zone == request.zone {
                 before.state & NAT_BITS
             } else {
@@ -198,7 +234,12 @@ impl Conntrack {
 
     /// The connection of a tuple, unless it has expired.
     fn find(&self, zone: u16, tuple: &Tuple, now: Tick) -> Option<Found> {
-        let found = self.table.find(&self.table.place(Key::new(tuple, zone)))?;
+        self.find_at(&self.table.place(Key::new(tuple, zone)), now)
+    }
+
+    #[inline]
+    fn find_at(&self, place: &Place, now: Tick) -> Option<Found> {
+        let found = self.table.find(place)?;
         (self.table.expires(found.handle)? > now).then_some(found)
     }
 
@@ -207,7 +248,7 @@ impl Conntrack {
     fn look(&self, packet: &Packet<'_>) -> Option<Found> {
         let (zone, now) = (packet.zone(), packet.now);
         let found = if packet.kept == 0 {
-            self.find(zone, &packet.shown, now)
+            self.find_at(&packet.place, now)
         } else {
             // It shows already what the other end will see, so the answer is what the other end
             // will show.
@@ -222,7 +263,7 @@ impl Conntrack {
                 let original = original.filter(|_| packet.request.nat.is_none())?;
                 self.find(zone, original, now)
             });
-            found.or_else(|| self.find(zone, &packet.shown, now))
+            found.or_else(|| self.find_at(&packet.place, now))
         }?;
         // An error must not be able to end a connection.
         let forced = packet.request.force && !packet.is_error();
@@ -418,7 +459,7 @@ impl Conntrack {
         if !self.zones.enter(zone) {
             return Some(self.refuse(zone, Refused::ZoneLimit));
         }
-        let original = self.table.place(Key::new(&packet.shown, zone));
+        let original = packet.place;
         if !self.reserve(&original, packet.now) {
             self.zones.leave(zone);
             return Some(self.refuse(zone, Refused::TableFull));

@@ -33,6 +33,15 @@ const SECOND: u64 = 1_000_000_000 * PARTS;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
+impl Moment {
+    /// The same in the units that connections and flows are timed in.
+    #[inline]
+    #[must_use]
+    pub const fn tick(self) -> Tick {
+        Tick(self.0 / 1_000_000)
+    }
+}
+
 /// What is to become of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -206,7 +206,7 @@ impl Worker {
         {
             self.act_on(parked.packet, &parked.extracted, &parked.decision);
         }
-        self.empty_sink(tick);
+        self.empty_sink(&mut [], tick);
         self.transmit(now);
     }
 
@@ -333,7 +333,7 @@ impl Worker {
             ..Decision::from(translation)
         };
         self.carry_out(packet, extracted, decision, wishes, tick);
-        self.empty_sink(tick);
+        self.empty_sink(&mut [], tick);
         self.transmit(now);
     }
 

@@ -19,6 +19,7 @@ mod ports;
 mod round;
 mod run;
 mod stats;
+mod tracked;
 mod upcall;
 
 use std::collections::VecDeque;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! rx -> extract -> cache -> (miss: translate) -> act -> tx
-//!           ^                                     |
+//!           ^       ^                             |
+//!           |       '---- tracked, all together --|
 //!           '-------- headers to be read again ---'
 //! ```
 //!
@@ -29,6 +30,7 @@ use vswitch_sys::clock::cycles;
 
 use super::ports::Ports;
 use super::stats::{Stage, Stats};
+use super::tracked::{Together, alone};
 use super::{ANSWERS_MAX, Worker};
 use crate::action::{self, Again, Sink, Tools};
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
@@ -81,6 +83,7 @@ pub(super) struct Scratch {
     found: Vec<Option<EntryId>>,
     pub(super) sink: Sink,
     again: Vec<Again>,
+    together: Together,
     pub(super) fitted: Vec<Packet>,
     ready: Vec<u32>,
     dirty: Vec<u32>,
@@ -223,30 +226,40 @@ impl Worker {
 
         let translated_before = self.stats.stages[Stage::Translate as usize].cycles;
         let mut misses = 0;
-        for ((packet, extracted), found) in batch.drain(..).zip(&keys).zip(&found) {
+        let mut together = std::mem::take(&mut self.scratch.together);
+        for ((at, packet), found) in batch.drain(..).enumerate().zip(&found) {
+            let Some(extracted) = keys.get(at) else {
+                debug_assert!(false, "there are keys for a whole batch");
+                self.pool.drop_packet(packet);
+                continue;
+            };
             // A packet that was translated may have taught the FDB what later answers rest on.
             let recent = self.tables.recent();
             let found = found.filter(|&id| misses == 0 || self.cache.still_decided(id, recent));
             let size = packet.len() as u64;
             let known = found.and_then(|id| self.cache.credit(id, size, tick));
             match known {
-                Some(decision) => act(
-                    packet,
-                    extracted,
-                    decision,
-                    self.moment,
-                    &self.conntrack,
-                    &mut self.ports,
-                    &mut self.pool,
-                    &mut self.stats,
-                    &mut self.scratch.sink,
-                ),
+                Some(decision) => match alone(decision, extracted) {
+                    Some(ct) if self.scratch.sink.again.is_empty() => together.push(packet, at, ct),
+                    _ => act(
+                        packet,
+                        extracted,
+                        decision,
+                        self.moment,
+                        &self.conntrack,
+                        &mut self.ports,
+                        &mut self.pool,
+                        &mut self.stats,
+                        &mut self.scratch.sink,
+                    ),
+                },
                 None => {
                     misses += u32::from(self.miss(packet, extracted, None, tick));
                 }
             }
         }
-        misses += self.empty_sink(tick);
+        self.scratch.together = together;
+        misses += self.empty_sink(&mut keys, tick);
         let translated = self.stats.stages[Stage::Translate as usize].cycles - translated_before;
         let spent = cycles().wrapping_sub(looked_up).saturating_sub(translated);
         self.stats.stage(Stage::Act, spent, keys_len);
@@ -255,15 +268,20 @@ impl Worker {
         misses
     }
 
-    /// Decides packets whose headers have to be read again, until there is none. Answers how many
-    /// had to be translated.
-    #[cold]
-    fn read_again(&mut self, tick: Tick) -> u32 {
+    /// Decides packets that are tracked together and those whose headers have to be read again, until
+    /// there is none. Answers how many had to be translated.
+    fn read_again(&mut self, keys: &mut [Extracted], tick: Tick) -> u32 {
         let mut misses = 0;
         let mut left = AGAIN_PACKETS_MAX;
+        let mut together = std::mem::take(&mut self.scratch.together);
         for _ in 0..AGAIN_MAX {
             let mut again = std::mem::take(&mut self.scratch.again);
             std::mem::swap(&mut again, &mut self.scratch.sink.again);
+            if together.len() > 0 {
+                let len = together.len().min(left);
+                misses += self.decide_tracked(&mut together, keys, left, tick);
+                left -= len;
+            }
             for again in again.drain(left.min(again.len())..) {
                 self.stats.drops.count(DropReason::TooMuchWork);
                 self.pool.drop_packet(again.packet);
@@ -308,10 +326,13 @@ impl Worker {
                 }
             }
             self.scratch.again = again;
-            if self.scratch.sink.again.is_empty() {
+            if self.scratch.sink.again.is_empty() && together.len() == 0 {
+                self.scratch.together = together;
                 return misses;
             }
         }
+        self.give_up_tracked(&mut together, 0, DropReason::TooDeep);
+        self.scratch.together = together;
         for again in self.scratch.sink.again.drain(..) {
             self.stats.drops.count(DropReason::TooDeep);
             self.pool.drop_packet(again.packet);
@@ -322,7 +343,7 @@ impl Worker {
     /// A packet that the cache did not know when its batch was looked up; `frozen` is where its
     /// translation goes on, if it has begun. Answers whether it had to be translated.
     #[cold]
-    fn miss(
+    pub(super) fn miss(
         &mut self,
         packet: Packet,
         extracted: &Extracted,
@@ -385,12 +406,13 @@ impl Worker {
         is_new
     }
 
-    /// Decides for good about packets that other steps have put into the sink.
+    /// Decides for good about packets that other steps have put into the sink, and about those that
+    /// are to be tracked together, whose keys these are.
     #[inline]
-    pub(super) fn empty_sink(&mut self, tick: Tick) -> u32 {
+    pub(super) fn empty_sink(&mut self, keys: &mut [Extracted], tick: Tick) -> u32 {
         let mut misses = 0;
-        if !self.scratch.sink.again.is_empty() {
-            misses = self.read_again(tick);
+        if !self.scratch.sink.again.is_empty() || self.scratch.together.len() > 0 {
+            misses = self.read_again(keys, tick);
         }
         if !self.scratch.sink.punted.is_empty() {
             self.tell_controllers();

@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use crate::field::Field;
 use crate::key::{CT_WORD, CT_WORDS, FlowKey, FlowMask, META_WORD, PACKET_WORDS};
 
 /// A flow key without its zero words.
@@ -201,6 +202,54 @@ impl SparseKey {
         key
     }
 
+    /// The same for a packet whose headers are as this key says: nothing has to be read again.
+    #[inline]
+    pub fn come_again(&mut self, tracked: &[u64; CT_WORDS], recirc_id: u32) {
+        const NUMBER: u64 = u32::MAX as u64;
+        let [first, ..] = &mut self.words;
+        if self.map & 1 == 0 {
+            *self = self.again(self, tracked, recirc_id);
+            return;
+        }
+        *first = *first & !NUMBER | u64::from(recirc_id);
+        // What tracking found are the last words.
+        self.map &= (1 << CT_WORD) - 1;
+        for (index, word) in (CT_WORD..).zip(tracked) {
+            self.push(index, *word);
+        }
+    }
+
+    /// Writes `value` to a field that the key may have. False when a word would come or go by that:
+    /// the key has to be made anew then.
+    #[inline]
+    #[must_use]
+    pub fn replace(&mut self, field: Field, value: u128) -> bool {
+        let row = field.info();
+        let index = usize::from(row.word);
+        if row.bits == 128 {
+            return self.replace_bits(index, (value >> 64) as u64, u64::MAX)
+                && self.replace_bits(index + 1, value as u64, u64::MAX);
+        }
+        self.replace_bits(
+            index,
+            (value as u64) << row.shift,
+            (row.max() as u64) << row.shift,
+        )
+    }
+
+    fn replace_bits(&mut self, index: usize, value: u64, mask: u64) -> bool {
+        let bit = 1_u64 << index;
+        let there = self.map & bit != 0;
+        let at = (self.map & (bit - 1)).count_ones() as usize;
+        match self.words.get_mut(at) {
+            Some(word) if there => {
+                *word = *word & !mask | value & mask;
+                *word != 0
+            }
+            _ => value & mask == 0,
+        }
+    }
+
     /// What tracking found.
     #[must_use]
     pub fn tracked(&self) -> [u64; CT_WORDS] {
@@ -347,15 +396,46 @@ mod tests {
             read in words(), before in words(), tracked in any::<[u64; CT_WORDS]>(), id in 1..9_u32
         ) {
             let mut read = FlowKey { words: read };
-            read.set(crate::Field::RecircId, 0);
+            read.set(Field::RecircId, 0);
             let before = FlowKey { words: before };
             let again = SparseKey::from(&read).again(&SparseKey::from(&before), &tracked, id);
             prop_assert_eq!(again.tracked(), tracked);
             let mut wanted = before;
             wanted.words[..META_WORD].copy_from_slice(&read.words[..META_WORD]);
             wanted.words[CT_WORD..PACKET_WORDS].copy_from_slice(&tracked);
-            wanted.set(crate::Field::RecircId, id.into());
+            wanted.set(Field::RecircId, id.into());
             prop_assert_eq!(again.to_dense(), wanted);
+        }
+
+        #[test]
+        fn a_packet_that_comes_again_as_it_was_is_not_read_anew(
+            key in words(), tracked in any::<[u64; CT_WORDS]>(), id in 1..9_u32
+        ) {
+            let mut key = FlowKey { words: key };
+            let mut came = SparseKey::from(&key);
+            came.come_again(&tracked, id);
+            let before = SparseKey::from(&key);
+            key.set(Field::RecircId, 0);
+            prop_assert_eq!(came, SparseKey::from(&key).again(&before, &tracked, id));
+        }
+
+        #[test]
+        fn a_field_is_replaced_or_the_key_is_to_be_made_anew(
+            key in words(), value in any::<u128>(), share in 0..6_u32, which in 0..3_usize
+        ) {
+            let field = [Field::Ipv4Src, Field::Ipv6Dst, Field::TcpSrc][which];
+            let mut key = FlowKey { words: key };
+            // Zero often enough.
+            let value = if share == 0 { 0 } else { value & field.info().max() };
+            let mut sparse = SparseKey::from(&key);
+            let map = sparse.map;
+            let replaced = sparse.replace(field, value);
+            key.set(field, value);
+            let wanted = SparseKey::from(&key);
+            prop_assert_eq!(replaced, wanted.map == map);
+            if replaced {
+                prop_assert_eq!(sparse, wanted);
+            }
         }
 
         #[test]
