@@ -4,8 +4,11 @@
 //! `cargo bench --package vswitch-benches --bench conntrack [-- MAX]`: MAX connections at most, a
 //! million without it. Packets of established connections are in random order, so that every one
 //! of a large table finds a cold cache, as on a switch with that many users. Each figure is the
-//! median of rounds of one thread; "both" is two threads on the same connections, one for each
-//! direction, as packets of one connection arrive on two cores.
+//! median of rounds of one thread. "forward" and "reply" are packets in batches that are looked ahead
+//! for, as the switch does, "alone" packets without that; "both" is two threads on the same
+//! connections, one for each direction, as packets of one connection arrive on two cores.
+//!
+//! Memory is what the resident size of a process of its own grows by.
 #![expect(
     clippy::disallowed_methods,
     reason = "a benchmark is where time is read"
@@ -13,11 +16,14 @@
 
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::process::Command;
 use std::time::Instant;
 
+use vswitch_datapath::buffer::BATCH_LEN;
 use vswitch_datapath::conntrack::Conntrack;
 use vswitch_datapath::conntrack::request::{Meta, Request};
 use vswitch_datapath::conntrack::seen::{Kind, Seen, TcpSeen, flag};
+use vswitch_datapath::conntrack::step::{Ahead, Ask};
 use vswitch_datapath::conntrack::tuple::{Family, Tuple, protocol};
 use vswitch_datapath::tick::Tick;
 use vswitch_flow::action::{Nat, NatKind, NatPorts, NatRange};
@@ -130,13 +136,30 @@ fn order(len: u32, salt: u64) -> Vec<u32> {
         .collect()
 }
 
-fn packets(ct: &Conntrack, numbers: &[u32], protocol: u8, reply: bool) -> f64 {
+/// Nanoseconds for a packet, in batches of `len`.
+fn packets(ct: &Conntrack, numbers: &[u32], protocol: u8, reply: bool, len: usize) -> f64 {
     let request = answer();
     let before = Meta::default();
+    let ask = Ask {
+        request: &request,
+        before: &before,
+        may_wait: false,
+        now: NOW,
+    };
+    let mut ahead = Vec::with_capacity(len);
     let start = Instant::now();
-    for number in numbers {
-        let seen = seen(*number, protocol, flag::ACK, reply);
-        black_box(ct.track(&seen, &before, &request, NOW));
+    for numbers in numbers.chunks(len) {
+        ahead.clear();
+        ahead.extend(numbers.iter().map(|number| {
+            let seen = seen(*number, protocol, flag::ACK, reply);
+            Ahead::of(ct, Ok(seen), request.zone)
+        }));
+        if len > 1 {
+            ahead.iter().for_each(|ahead| ahead.expect_entry(ct));
+        }
+        for ahead in &ahead {
+            black_box(ahead.track(ct, &ask));
+        }
     }
     start.elapsed().as_nanos() as f64 / numbers.len() as f64
 }
@@ -148,52 +171,90 @@ fn resident() -> usize {
     pages.unwrap_or(0_usize) * 4096
 }
 
+/// What is begun: a name, the protocol, and whether it is translated.
+const KINDS: [(&str, u8, bool); 4] = [
+    ("udp", protocol::UDP, false),
+    ("udp snat", protocol::UDP, true),
+    ("tcp", protocol::TCP, false),
+    ("tcp snat", protocol::TCP, true),
+];
+
+/// Has this program measure memory, as its first argument.
+const MEMORY: &str = "memory";
+
+/// Octets that each of `len` connections takes, of a process that has done nothing else.
+fn memory(kind: usize, len: u32) -> String {
+    let told = std::env::current_exe().and_then(|program| {
+        let mut command = Command::new(program);
+        command.args([MEMORY, &kind.to_string(), &len.to_string()]);
+        command.output()
+    });
+    told.map_or_else(
+        |error| error.to_string(),
+        |told| String::from_utf8_lossy(&told.stdout).trim().to_owned(),
+    )
+}
+
+/// Measures memory where this is the process for it.
+fn measured_memory() -> Option<()> {
+    let mut arguments = std::env::args().skip(1);
+    (arguments.next()? == MEMORY).then_some(())?;
+    let (_, protocol, nat) = KINDS.get(arguments.next()?.parse::<usize>().ok()?)?;
+    let len = arguments.next()?.parse::<u32>().ok()?;
+    let before = resident();
+    let ct = Conntrack::new(7);
+    fill(&ct, 0..len, *protocol, &commit(*nat));
+    println!("{}", resident().saturating_sub(before) / len as usize);
+    Some(())
+}
+
 fn main() {
+    if measured_memory().is_some() {
+        return;
+    }
     let max = std::env::args()
         .skip(1)
         .find_map(|arg| arg.parse().ok())
         .unwrap_or(1_000_000_u32);
-    let kinds = [
-        ("udp", protocol::UDP, false),
-        ("udp snat", protocol::UDP, true),
-        ("tcp", protocol::TCP, false),
-        ("tcp snat", protocol::TCP, true),
-    ];
     println!("ns per packet of an established connection");
     println!(
-        "{:<10} {:>9} {:>8} {:>8} {:>8} {:>14}",
-        "", "holds", "forward", "reply", "both", "octets each"
+        "{:<10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>14}",
+        "", "holds", "forward", "reply", "alone", "both", "octets each"
     );
-    for (name, protocol, nat) in kinds {
+    for (kind, (name, protocol, nat)) in KINDS.into_iter().enumerate() {
         for len in [1000, 10_000, 100_000, 1_000_000] {
             if len > max {
                 continue;
             }
-            let memory = resident();
+            let each = memory(kind, len);
             let ct = Conntrack::new(7);
             fill(&ct, 0..len, protocol, &commit(nat));
-            let each = resident().saturating_sub(memory) / len as usize;
             let numbers = order(len, 1);
-            let forward = median(ROUNDS, || packets(&ct, &numbers, protocol, false));
+            let batched =
+                |numbers: &[u32], reply| packets(&ct, numbers, protocol, reply, BATCH_LEN);
+            let forward = median(ROUNDS, || batched(&numbers, false));
             // Translated answers show another tuple each; the plain ones measure the direction.
             let reply = if nat {
                 f64::NAN
             } else {
-                median(ROUNDS, || packets(&ct, &numbers, protocol, true))
+                median(ROUNDS, || batched(&numbers, true))
             };
+            let alone = median(ROUNDS, || packets(&ct, &numbers, protocol, false, 1));
             let others = order(len, 2);
             let both = median(ROUNDS, || {
                 std::thread::scope(|scope| {
-                    let other = scope.spawn(|| packets(&ct, &others, protocol, !nat));
-                    let own = packets(&ct, &numbers, protocol, false);
+                    let other = scope.spawn(|| batched(&others, !nat));
+                    let own = batched(&numbers, false);
                     own.max(other.join().unwrap_or(f64::NAN))
                 })
             });
-            println!("{name:<10} {len:>9} {forward:>8.1} {reply:>8.1} {both:>8.1} {each:>14}");
+            println!(
+                "{name:<10} {len:>9} {forward:>8.1} {reply:>8.1} {alone:>8.1} {both:>8.1} {each:>14}"
+            );
         }
     }
     println!("\nnew connections per second of one thread");
-    for (name, protocol, nat) in kinds {
+    for (name, protocol, nat) in KINDS {
         let request = commit(nat);
         let rate = median(ROUNDS, || {
             let ct = Conntrack::new(7);

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use vswitch_datapath::buffer::SharedFrames;
 use vswitch_datapath::conntrack::Conntrack;
+use vswitch_datapath::conntrack::request::{Meta, Request};
+use vswitch_datapath::conntrack::seen::{Kind as SeenKind, Seen};
+use vswitch_datapath::conntrack::tuple::{Family, Tuple};
 use vswitch_datapath::fdb::MacKey;
 use vswitch_datapath::offload::Capabilities;
 use vswitch_datapath::pipeline::Tables;
@@ -18,6 +21,8 @@ use vswitch_datapath::port::null::NullQueue;
 use vswitch_datapath::tick::Tick;
 use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
 use vswitch_dpapi::{BridgeId, Desired};
+use vswitch_flow::action::{Nat, NatKind, NatPorts, NatRange};
+use vswitch_flow::text::parse_flow;
 use vswitch_flow::{Action, Field, FlowRule, Match, OfPort};
 use vswitch_packet::build::Builder;
 use vswitch_tests::sim::{bridge, normal, port};
@@ -46,11 +51,25 @@ pub enum Kind {
     Normal,
     /// One rule, from port to port.
     Wire,
+    /// A masquerade router; every flow is an established connection whose source is translated.
+    Masquerade,
 }
+
+/// Where all of the first port's hosts seem to be.
+const ROUTER: [u8; 4] = [10, 255, 0, 1];
+
+/// The zone of their connections.
+const ZONE: u16 = 1;
 
 impl Kind {
     /// All, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Exact, Self::Masked, Self::Normal, Self::Wire];
+    pub const ALL: [Self; 5] = [
+        Self::Exact,
+        Self::Masked,
+        Self::Normal,
+        Self::Wire,
+        Self::Masquerade,
+    ];
 
     /// As tables print it.
     #[must_use]
@@ -60,10 +79,11 @@ impl Kind {
             Self::Masked => "10 rules, masked hit",
             Self::Normal => "NORMAL",
             Self::Wire => "in_port -> output",
+            Self::Masquerade => "established, SNAT",
         }
     }
 
-    fn rules(self) -> Vec<FlowRule> {
+    fn rules(self) -> Result<Vec<FlowRule>> {
         let rule = |priority, matches, to| FlowRule {
             priority,
             matches,
@@ -72,9 +92,23 @@ impl Kind {
         };
         let from = Match::any().with(Field::InPort, u128::from(FROM.0));
         let to = OfPort(TO.0);
-        match self {
+        Ok(match self {
             Self::Normal => vec![normal()],
             Self::Wire => vec![rule(1, from, to)],
+            Self::Masquerade => {
+                let [host, other] = ["02:00:00:00:03:01", "02:00:00:00:03:02"];
+                let leave = format!(
+                    "dec_ttl,set_field:{host}->eth_src,set_field:{other}->eth_dst,output:{}",
+                    TO.0
+                );
+                [
+                    format!("in_port={},ip actions=ct(zone={ZONE},nat,table=1)", FROM.0),
+                    format!("table=1,ip,ct_state=+trk+est actions={leave}"),
+                ]
+                .iter()
+                .map(|flow| Ok(parse_flow(flow, &|_| None)?))
+                .collect::<Result<_>>()?
+            }
             Self::Exact | Self::Masked => {
                 let udp = from
                     .with(Field::EthType, 0x0800)
@@ -96,7 +130,52 @@ impl Kind {
                 rules.push(rule(1, udp, to));
                 rules
             }
+        })
+    }
+
+    /// Begins the connection of each frame, and has it answered.
+    fn establish(self, conntrack: &Conntrack, frames: &[Vec<u8>]) -> Result<()> {
+        let range = NatRange {
+            kind: NatKind::Source,
+            addresses: Some((ROUTER.into(), ROUTER.into())),
+            ports: None,
+        };
+        let translated = |range| Request {
+            zone: ZONE,
+            commit: true,
+            nat: Some(Nat {
+                range,
+                persistent: false,
+                ports: NatPorts::Default,
+            }),
+            ..Request::default()
+        };
+        let (commit, answer) = (translated(Some(range)), translated(None));
+        for frame in frames.iter().filter(|_| self == Self::Masquerade) {
+            let number = |at: usize, size: usize| {
+                let bytes = frame.get(at..at + size).unwrap_or_default();
+                bytes
+                    .iter()
+                    .fold(0, |all, byte| all << 8 | u128::from(*byte))
+            };
+            let mut seen = Seen {
+                tuple: Tuple {
+                    family: Family::V4,
+                    protocol: 17,
+                    src: number(26, 4),
+                    dst: number(30, 4),
+                    src_port: number(34, 2) as u16,
+                    dst_port: number(36, 2) as u16,
+                },
+                len: 60,
+                kind: SeenKind::Udp,
+            };
+            let told = conntrack.track(&seen, &Meta::default(), &commit, Tick(0));
+            let rewrite = told.rewrite.context("a connection is not translated")?;
+            seen.tuple = rewrite.to.reversed().context("UDP has answers")?;
+            conntrack.track(&seen, &Meta::default(), &answer, Tick(0));
         }
+        Ok(())
     }
 
     /// The frames of `flows` flows.
@@ -144,7 +223,7 @@ impl Replay {
             ports: vec![port(FROM.0, 1), port(TO.0, 1)],
         };
         let empty = Tables::build(&desired, None, 1, 7)?;
-        let tables = empty.set_flows(BridgeId(1), kind.rules(), 2, Tick(0))?;
+        let tables = empty.set_flows(BridgeId(1), kind.rules()?, 2, Tick(0))?;
         if let Some(bridge) = tables.bridge(BridgeId(1)) {
             for host in 0..HOSTS as u64 {
                 for (port, network) in [(FROM, 1), (TO, 2)] {
@@ -153,12 +232,15 @@ impl Replay {
                 }
             }
         }
+        let frames = kind.frames(flows);
+        let conntrack = Conntrack::new(11);
+        kind.establish(&conntrack, &frames)?;
         let inbox = Inbox::new(None);
         let mut worker = Worker::new(
             0,
             SharedFrames::new(4096, 1)?,
             Arc::new(tables),
-            Arc::new(Conntrack::new(11)),
+            Arc::new(conntrack),
             11,
             Arc::clone(&inbox),
             vec![inbox],
@@ -168,7 +250,6 @@ impl Replay {
             max_segments: 18,
             ..Capabilities::default()
         };
-        let frames = kind.frames(flows);
         let len = frames.len();
         let id = |port| QueueId { port, queue: 0 };
         let source = MemoryQueue::replay(FROM, caps, frames);
