@@ -152,9 +152,11 @@ impl Match {
         if self.map & !narrow.map != 0 {
             return false;
         }
-        let (key, mask) = (narrow.key(), narrow.mask());
+        let mut others = narrow.iter();
         self.iter().all(|(index, value, bits)| {
-            bits & !mask.words[index] == 0 && (key.words[index] ^ value) & bits == 0
+            // Both ascend, and the other has every word that this has.
+            let same = others.find(|(other, _, _)| *other == index);
+            same.is_some_and(|(_, other, mask)| bits & !mask == 0 && (other ^ value) & bits == 0)
         })
     }
 

@@ -180,13 +180,25 @@ impl FlowMod {
     /// ones look at too ([`FlowMod::concerns`]).
     #[must_use]
     pub fn select(&self) -> FlowSelect {
+        let condition = self.condition();
+        FlowSelect {
+            table: condition.table,
+            matches: condition.matches.clone(),
+            cookie: condition.cookie,
+            cookie_mask: condition.cookie_mask,
+            out_port: condition.out_port,
+            out_group: condition.out_group,
+        }
+    }
+
+    fn condition(&self) -> Condition<'_> {
         let deletes = matches!(
             self.command,
             FlowCommand::Delete | FlowCommand::DeleteStrict
         );
-        FlowSelect {
+        Condition {
             table: (!self.all_tables).then_some(self.rule.table),
-            matches: self.rule.matches.clone(),
+            matches: &self.rule.matches,
             cookie: self.cookie,
             cookie_mask: self.cookie_mask,
             out_port: if deletes { self.out_port } else { OfPort::ANY },
@@ -203,7 +215,27 @@ impl FlowMod {
             FlowCommand::Add => return false,
         };
         (!strict || rule.priority == self.rule.priority && rule.matches == self.rule.matches)
-            && self.select().selects(rule)
+            && self.condition().holds(rule)
+    }
+}
+
+/// What chooses flows, on loan: many are looked at for one change.
+struct Condition<'a> {
+    table: Option<u8>,
+    matches: &'a Match,
+    cookie: u64,
+    cookie_mask: u64,
+    out_port: OfPort,
+    out_group: u32,
+}
+
+impl Condition<'_> {
+    fn holds(&self, rule: &FlowRule) -> bool {
+        self.table.is_none_or(|table| table == rule.table)
+            && (rule.cookie ^ self.cookie) & self.cookie_mask == 0
+            && (self.out_port == OfPort::ANY || rule.sends_to(self.out_port))
+            && (self.out_group == GROUP_ANY || rule.uses_group(self.out_group))
+            && self.matches.covers(&rule.matches)
     }
 }
 
@@ -211,11 +243,15 @@ impl FlowSelect {
     /// Whether a flow is one of them.
     #[must_use]
     pub fn selects(&self, rule: &FlowRule) -> bool {
-        self.table.is_none_or(|table| table == rule.table)
-            && (rule.cookie ^ self.cookie) & self.cookie_mask == 0
-            && (self.out_port == OfPort::ANY || rule.sends_to(self.out_port))
-            && (self.out_group == GROUP_ANY || rule.uses_group(self.out_group))
-            && self.matches.covers(&rule.matches)
+        let condition = Condition {
+            table: self.table,
+            matches: &self.matches,
+            cookie: self.cookie,
+            cookie_mask: self.cookie_mask,
+            out_port: self.out_port,
+            out_group: self.out_group,
+        };
+        condition.holds(rule)
     }
 }
 

@@ -73,7 +73,7 @@ impl Control {
         } else {
             // The one flow that comes with standalone goes with it; others stay.
             for rule in old.iter().filter(|rule| !new.contains(rule)) {
-                if tables.find(rule) == Some(rule) {
+                if tables.find(rule).as_ref() == Some(rule) {
                     changes.push(change(FlowCommand::DeleteStrict, rule));
                 }
             }

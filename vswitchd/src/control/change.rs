@@ -129,7 +129,7 @@ impl Control {
         let tables = &self.tables[&bridge];
         let request = Request::SetTables {
             bridge: BridgeId(bridge),
-            flows: tables.flows().cloned().collect(),
+            flows: tables.flows().collect(),
             groups: tables.groups().cloned().collect(),
             meters: tables.meters().cloned().collect(),
         };

@@ -123,11 +123,7 @@ impl Control {
         );
         let tables = self.tables.get(&bridge);
         Before {
-            flows: tables
-                .into_iter()
-                .flat_map(Tables::flows)
-                .cloned()
-                .collect(),
+            flows: tables.into_iter().flat_map(Tables::flows).collect(),
             groups: tables
                 .into_iter()
                 .flat_map(Tables::groups)

@@ -158,7 +158,7 @@ impl Control {
         // Not only where we remember having put it in: that may have been before a restart.
         let tables = self.tables.get(&bridge);
         let there = tables.and_then(|tables| tables.find(&stand_in()));
-        if there != Some(&stand_in()) {
+        if there != Some(stand_in()) {
             return;
         }
         let change = FlowMod::new(FlowCommand::DeleteStrict, stand_in());

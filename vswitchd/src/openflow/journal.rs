@@ -56,6 +56,11 @@ impl Journal {
         }
     }
 
+    /// Whether notes are taken.
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
     /// Whether anything waits to be told.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

@@ -29,6 +29,7 @@ pub mod listen;
 pub mod lists;
 pub mod monitor;
 pub mod news;
+pub mod packed;
 pub mod ports;
 pub mod push;
 pub mod refuse;

@@ -235,7 +235,7 @@ fn union(flags: impl Iterator<Item = MonitorFlags>) -> Option<MonitorFlags> {
 }
 
 /// Flows in the order in which they came.
-fn in_order(mut found: Vec<(&Held, FlowEvent, MonitorFlags)>) -> Vec<FlowUpdate> {
+fn in_order(mut found: Vec<(Held, FlowEvent, MonitorFlags)>) -> Vec<FlowUpdate> {
     found.sort_by_key(|(held, _, _)| held.added);
     let told = found.into_iter();
     told.map(|(held, event, flags)| news(&held.rule, event, None, flags))

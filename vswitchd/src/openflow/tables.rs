@@ -5,7 +5,7 @@
 //! requests: dumps are asked of the datapath.
 //!
 //! Cost: one entry for each flow, found by table, priority and match; a change that is not strict
-//! looks at every flow of its tables.
+//! unpacks every flow of its tables ([`Packed`]).
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,6 +16,7 @@ use vswitch_flow::action::Action;
 use vswitch_flow::{FlowCommand, FlowFlags, FlowMod, FlowRule, Group, GroupMod, Meter, MeterMod};
 
 use super::journal::{Journal, Turn};
+use super::packed::{Packed, PackedKey};
 
 /// Flags that stay with a flow; the others are about the change that brings it.
 const KEPT: FlowFlags = FlowFlags(
@@ -36,12 +37,22 @@ pub struct Held {
     pub changed: u64,
 }
 
-impl Held {
-    fn new(rule: FlowRule, now: u64) -> Self {
-        Self {
-            rule,
-            added: now,
-            changed: now,
+/// The same as it is remembered.
+#[derive(Debug)]
+struct Entry {
+    /// Of its priority and match.
+    hash: u64,
+    added: u64,
+    changed: u64,
+    packed: Packed,
+}
+
+impl Entry {
+    fn hold(&self, table: u8) -> Held {
+        Held {
+            rule: self.packed.rule(table),
+            added: self.added,
+            changed: self.changed,
         }
     }
 }
@@ -49,7 +60,7 @@ impl Held {
 /// Flows, groups and meters of one bridge.
 #[derive(Debug, Default)]
 pub struct Tables {
-    flows: BTreeMap<u8, HashTable<Held>>,
+    flows: BTreeMap<u8, HashTable<Entry>>,
     groups: BTreeMap<u32, Group>,
     meters: BTreeMap<u32, Meter>,
     /// What monitors are to be told.
@@ -68,25 +79,29 @@ impl Tables {
     }
 
     /// All flows.
-    pub fn flows(&self) -> impl Iterator<Item = &FlowRule> {
-        self.held().map(|held| &held.rule)
+    pub fn flows(&self) -> impl Iterator<Item = FlowRule> {
+        self.held().map(|held| held.rule)
     }
 
     /// All flows, and since when they are what they are.
-    pub fn held(&self) -> impl Iterator<Item = &Held> {
-        self.flows.values().flatten()
+    pub fn held(&self) -> impl Iterator<Item = Held> {
+        let tables = self.flows.iter();
+        tables.flat_map(|(number, table)| table.iter().map(|entry| entry.hold(*number)))
     }
 
     /// Takes the place of `old`: those who watch it watch this.
     pub fn succeed(&mut self, old: Self) {
         self.journal = old.journal;
         let now = self.journal.tick();
-        for held in self.flows.values_mut().flatten() {
-            let hash = Self::hash(&old.hasher, &held.rule);
-            let table = old.flows.get(&held.rule.table);
-            let known = table
-                .and_then(|table| table.find(hash, |other| Self::is_same(&other.rule, &held.rule)));
-            (held.added, held.changed) = known.map_or((now, now), |old| (old.added, old.changed));
+        for (number, table) in &mut self.flows {
+            for entry in table {
+                let key = PackedKey::of(&entry.packed.rule(*number));
+                let hash = old.hasher.hash_one(key.bytes());
+                let table = old.flows.get(number);
+                let known = table.and_then(|table| table.find(hash, |old| old.packed.has(&key)));
+                (entry.added, entry.changed) =
+                    known.map_or((now, now), |old| (old.added, old.changed));
+            }
         }
     }
 
@@ -115,39 +130,42 @@ impl Tables {
         self.meters.values()
     }
 
-    fn hash(hasher: &RandomState, rule: &FlowRule) -> u64 {
-        hasher.hash_one((rule.priority, &rule.matches))
-    }
-
-    fn is_same(a: &FlowRule, b: &FlowRule) -> bool {
-        a.priority == b.priority && a.matches == b.matches
+    fn key(&self, rule: &FlowRule) -> (PackedKey, u64) {
+        let key = PackedKey::of(rule);
+        let hash = self.hasher.hash_one(key.bytes());
+        (key, hash)
     }
 
     /// The flow with the table, priority and match of `rule`.
-    pub fn find(&self, rule: &FlowRule) -> Option<&FlowRule> {
-        let hash = Self::hash(&self.hasher, rule);
+    pub fn find(&self, rule: &FlowRule) -> Option<FlowRule> {
+        let (key, hash) = self.key(rule);
         let table = self.flows.get(&rule.table)?;
-        let held = table.find(hash, |other| Self::is_same(&other.rule, rule))?;
-        Some(&held.rule)
+        let entry = table.find(hash, |entry| entry.packed.has(&key))?;
+        Some(entry.packed.rule(rule.table))
     }
 
     /// Puts a flow in, in the place of the one that has its table, priority and match.
     pub fn add(&mut self, mut rule: FlowRule) {
         rule.flags = FlowFlags(rule.flags.0 & KEPT.0);
-        let hasher = &self.hasher;
-        let hash = Self::hash(hasher, &rule);
-        let now = self.journal.tick();
-        let table = self.flows.entry(rule.table).or_default();
-        match table.find_mut(hash, |other| Self::is_same(&other.rule, &rule)) {
-            Some(held) => {
-                let old = std::mem::replace(held, Held::new(rule, now)).rule;
-                let before = Some(&old.instructions).filter(|old| **old != held.rule.instructions);
-                self.journal.note(Turn::Added, &held.rule, now, before);
-            }
+        let (key, hash) = self.key(&rule);
+        let (number, now) = (rule.table, self.journal.tick());
+        let table = self.flows.entry(number).or_default();
+        let old = table.find_mut(hash, |entry| entry.packed.has(&key));
+        if self.journal.is_watched() {
+            let before = old.as_ref().map(|old| old.packed.rule(number).instructions);
+            let before = before.filter(|before| *before != rule.instructions);
+            self.journal.note(Turn::Added, &rule, now, before.as_ref());
+        }
+        let entry = Entry {
+            hash,
+            added: now,
+            changed: now,
+            packed: key.with(rule),
+        };
+        match old {
+            Some(old) => *old = entry,
             None => {
-                self.journal.note(Turn::Added, &rule, now, None);
-                let held = Held::new(rule, now);
-                table.insert_unique(hash, held, |held| Self::hash(hasher, &held.rule));
+                table.insert_unique(hash, entry, |entry| entry.hash);
             }
         }
     }
@@ -159,11 +177,12 @@ impl Tables {
     }
 
     fn remove(&mut self, rule: &FlowRule, why: Removal) {
-        let hash = Self::hash(&self.hasher, rule);
+        let (key, hash) = self.key(rule);
         if let Some(table) = self.flows.get_mut(&rule.table)
-            && let Ok(entry) = table.find_entry(hash, |other| Self::is_same(&other.rule, rule))
+            && let Ok(found) = table.find_entry(hash, |entry| entry.packed.has(&key))
         {
-            let (held, _) = entry.remove();
+            let (entry, _) = found.remove();
+            let held = entry.hold(rule.table);
             self.journal
                 .note(Turn::Removed(why), &held.rule, held.added, None);
             self.forget_learned(learned_by(&held.rule));
@@ -175,12 +194,13 @@ impl Tables {
         let mut learned = Vec::new();
         for (number, table) in &mut self.flows {
             if only.is_none_or(|only| only == *number) {
-                table.retain(|held| {
-                    let stays = !goes(&held.rule);
+                table.retain(|entry| {
+                    let rule = entry.packed.rule(*number);
+                    let stays = !goes(&rule);
                     if !stays {
                         self.journal
-                            .note(Turn::Removed(why), &held.rule, held.added, None);
-                        learned.extend(learned_by(&held.rule));
+                            .note(Turn::Removed(why), &rule, entry.added, None);
+                        learned.extend(learned_by(&rule));
                     }
                     stays
                 });
@@ -193,7 +213,7 @@ impl Tables {
     fn forget_learned(&mut self, learned: Vec<(u8, u64)>) {
         for (table, cookie) in learned {
             let mut flows = self.flows();
-            if !flows.any(|rule| learned_by(rule).contains(&(table, cookie))) {
+            if !flows.any(|rule| learned_by(&rule).contains(&(table, cookie))) {
                 drop(flows);
                 self.journal.aside();
                 self.take_out(Some(table), Removal::Delete, |rule| rule.cookie == cookie);
@@ -203,13 +223,15 @@ impl Tables {
 
     /// The flow has other timeouts now.
     pub fn set_timeouts(&mut self, rule: &FlowRule) {
-        let hash = Self::hash(&self.hasher, rule);
+        let (key, hash) = self.key(rule);
         let table = self.flows.get_mut(&rule.table);
-        let known =
-            table.and_then(|table| table.find_mut(hash, |other| Self::is_same(&other.rule, rule)));
+        let known = table.and_then(|table| table.find_mut(hash, |entry| entry.packed.has(&key)));
         if let Some(known) = known {
-            known.rule.idle_timeout = rule.idle_timeout;
-            known.rule.hard_timeout = rule.hard_timeout;
+            known.packed = key.with(FlowRule {
+                idle_timeout: rule.idle_timeout,
+                hard_timeout: rule.hard_timeout,
+                ..known.packed.rule(rule.table)
+            });
         }
     }
 
@@ -254,7 +276,7 @@ impl Tables {
             FlowCommand::DeleteStrict if !change.all_tables => {
                 if self
                     .find(&change.rule)
-                    .is_some_and(|rule| change.concerns(rule))
+                    .is_some_and(|rule| change.concerns(&rule))
                 {
                     self.remove(&change.rule, Removal::Delete);
                 }
@@ -268,38 +290,23 @@ impl Tables {
 
     /// Gives flows other instructions; whether there was one.
     fn modify(&mut self, change: &FlowMod) -> bool {
-        let journal = &mut self.journal;
         let mut found = false;
-        let mut write = |held: &mut Held| {
-            if !change.concerns(&held.rule) {
-                return;
-            }
-            found = true;
-            let (rule, new) = (&mut held.rule, &change.rule);
-            let other_cookie = change.new_cookie && rule.cookie != new.cookie;
-            if !other_cookie && rule.instructions == new.instructions {
-                return;
-            }
-            let before = std::mem::replace(&mut rule.instructions, new.instructions.clone());
-            if change.new_cookie {
-                rule.cookie = new.cookie;
-            }
-            held.changed = journal.tick();
-            let before = Some(&before).filter(|before| **before != rule.instructions);
-            journal.note(Turn::Modified, rule, held.added, before);
-        };
         if change.command == FlowCommand::ModifyStrict && !change.all_tables {
-            let hash = Self::hash(&self.hasher, &change.rule);
-            let table = self.flows.get_mut(&change.rule.table);
-            let held = table.and_then(|table| {
-                table.find_mut(hash, |other| Self::is_same(&other.rule, &change.rule))
-            });
-            held.into_iter().for_each(write);
+            let number = change.rule.table;
+            let (key, hash) = self.key(&change.rule);
+            let table = self.flows.get_mut(&number);
+            let entry =
+                table.and_then(|table| table.find_mut(hash, |entry| entry.packed.has(&key)));
+            if let Some(entry) = entry {
+                found = modify(entry, number, change, &mut self.journal);
+            }
         } else {
             let only = (!change.all_tables).then_some(change.rule.table);
             for (number, table) in &mut self.flows {
                 if only.is_none_or(|only| only == *number) {
-                    table.iter_mut().for_each(&mut write);
+                    for entry in table {
+                        found |= modify(entry, *number, change, &mut self.journal);
+                    }
                 }
             }
         }
@@ -354,6 +361,28 @@ impl Tables {
     }
 }
 
+/// Gives a flow of this table other instructions if a change concerns it; whether it does.
+fn modify(entry: &mut Entry, table: u8, change: &FlowMod, journal: &mut Journal) -> bool {
+    let mut rule = entry.packed.rule(table);
+    if !change.concerns(&rule) {
+        return false;
+    }
+    let new = &change.rule;
+    let other_cookie = change.new_cookie && rule.cookie != new.cookie;
+    if !other_cookie && rule.instructions == new.instructions {
+        return true;
+    }
+    let before = std::mem::replace(&mut rule.instructions, new.instructions.clone());
+    if change.new_cookie {
+        rule.cookie = new.cookie;
+    }
+    entry.changed = journal.tick();
+    let before = Some(&before).filter(|before| **before != rule.instructions);
+    journal.note(Turn::Modified, &rule, entry.added, before);
+    entry.packed = PackedKey::of(&rule).with(rule);
+    true
+}
+
 /// Whether a flow names a meter for which this holds.
 fn passes_meter(rule: &FlowRule, is: impl Fn(u32) -> bool) -> bool {
     let mut found = rule.instructions.meter.is_some_and(&is);
@@ -401,7 +430,7 @@ mod tests {
     }
 
     fn all(tables: &Tables) -> Vec<FlowRule> {
-        let mut all: Vec<FlowRule> = tables.flows().cloned().collect();
+        let mut all: Vec<FlowRule> = tables.flows().collect();
         all.sort_by_key(|rule| (rule.table, rule.priority, format!("{:?}", rule.matches)));
         all
     }
@@ -455,7 +484,7 @@ mod tests {
             ..upsert
         };
         tables.apply(again.clone().into(), None);
-        assert_eq!(tables.find(&rule(0, 5, 2, 0)), Some(&again.rule));
+        assert_eq!(tables.find(&rule(0, 5, 2, 0)), Some(again.rule));
     }
 
     #[test]
