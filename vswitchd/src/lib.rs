@@ -22,6 +22,7 @@ pub mod log;
 pub mod model;
 pub mod openflow;
 pub mod plan;
+mod readiness;
 pub mod rpc;
 pub mod store;
 pub mod unixctl;

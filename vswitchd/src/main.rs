@@ -124,11 +124,13 @@ fn run(args: &Args, log: Log) -> Result<()> {
         .enable_all()
         .build()
         .context("no event loop could be made")?
-        .block_on(serve(control, &rundir))
+        // As a task it is woken by others without a call of the kernel.
+        .block_on(async { tokio::spawn(serve(control, rundir)).await })
+        .context("the event loop broke off")?
 }
 
 /// The event loop: one thing after another, each to its end.
-async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
+async fn serve(mut control: Control, rundir: PathBuf) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
     // Before devices are looked at for the first time, so that no change is missed.
@@ -136,7 +138,7 @@ async fn serve(mut control: Control, rundir: &Path) -> Result<()> {
     control.recover().await?;
     let mut server = Server::start(&rundir.join(SOCKET_NAME))
         .with_context(|| format!("cannot listen in {}", rundir.display()))?;
-    let mut tools = unixctl::Server::start(&socket_path(rundir, std::process::id()))
+    let mut tools = unixctl::Server::start(&socket_path(&rundir, std::process::id()))
         .with_context(|| format!("cannot listen for ovs-appctl in {}", rundir.display()))?;
     control.settle().await;
     tracing::info!(rundir = %rundir.display(), "ready");

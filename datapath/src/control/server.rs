@@ -175,6 +175,9 @@ fn converse(
         if last {
             return Ok(false);
         }
+        if connection.is_drained() {
+            break;
+        }
     }
     Ok(true)
 }

@@ -9,7 +9,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -70,6 +72,8 @@ pub struct Connection {
     /// What has come and is not a whole message yet.
     bytes: Vec<u8>,
     fds: VecDeque<OwnedFd>,
+    /// The last read took all that the socket had.
+    drained: bool,
 }
 
 impl Connection {
@@ -81,6 +85,7 @@ impl Connection {
             buffer: vec![0; READ_SIZE].into(),
             bytes: Vec::new(),
             fds: VecDeque::new(),
+            drained: false,
         }
     }
 
@@ -105,7 +110,7 @@ impl Connection {
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), FrameError> {
         let frame = encode(message, fds.len())?;
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut sent = 0;
         while sent < frame.len() {
             let mut control = SendAncillaryBuffer::new(&mut space);
@@ -120,7 +125,7 @@ impl Connection {
             ) {
                 Ok(n) => sent += n,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => self.wait(rustix::event::PollFlags::OUT)?,
+                Err(rustix::io::Errno::AGAIN) => self.wait(PollFlags::OUT, None)?,
                 Err(e) => return Err(FrameError::Io(e.into())),
             }
         }
@@ -137,9 +142,21 @@ impl Connection {
                 return Ok(message);
             }
             if !self.fill()? {
-                self.wait(rustix::event::PollFlags::IN)?;
+                self.wait(PollFlags::IN, None)?;
             }
         }
+    }
+
+    /// The next message if it begins to come within `patience` and is here whole then.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`].
+    pub fn receive_within<T: DeserializeOwned>(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<(T, Vec<OwnedFd>)>, FrameError> {
+        self.wait(PollFlags::IN, Some(patience))?;
+        self.try_receive()
     }
 
     /// The next message if all of it has come, without waiting.
@@ -157,6 +174,19 @@ impl Connection {
                 return Ok(None);
             }
         }
+    }
+
+    /// Whether the last read took all that the socket had and no whole message is left of it: then
+    /// [`Connection::try_receive`] finds something only after more has come.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained && self.frame_size().is_none_or(|size| self.bytes.len() < size)
+    }
+
+    /// The size of the frame that begins what was received, once its header is here.
+    fn frame_size(&self) -> Option<usize> {
+        let (size, _) = self.bytes.split_first_chunk::<4>()?;
+        Some(HEADER_SIZE.saturating_add(u32::from_le_bytes(*size) as usize))
     }
 
     /// Takes a whole frame out of what was received.
@@ -199,12 +229,18 @@ impl Connection {
             ) {
                 Ok(received) => break received,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return Ok(false),
+                Err(rustix::io::Errno::AGAIN) => {
+                    self.drained = true;
+                    return Ok(false);
+                }
                 Err(e) => return Err(FrameError::Io(e.into())),
             }
         };
+        // A read ends after descriptors, whatever lies behind them.
+        self.drained = received.bytes < self.buffer.len();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
+                self.drained = false;
                 self.fds.extend(fds);
             }
         }
@@ -216,12 +252,10 @@ impl Connection {
         Ok(true)
     }
 
-    fn wait(&self, flags: rustix::event::PollFlags) -> Result<(), FrameError> {
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(
-            self.stream.as_fd(),
-            flags,
-        )];
-        match rustix::event::poll(&mut fds, None) {
+    fn wait(&self, flags: PollFlags, patience: Option<Duration>) -> Result<(), FrameError> {
+        let mut fds = [PollFd::from_borrowed_fd(self.stream.as_fd(), flags)];
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+        match rustix::event::poll(&mut fds, patience.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(e) => Err(FrameError::Io(e.into())),
         }

@@ -3,8 +3,10 @@
 //! Law: what a change did to flows is in this stream before the change is answered, so who takes
 //! everything that is here ([`Events::here`]) after an answer knows all that came before it.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use tokio::io::unix::AsyncFd;
 use vswitch_dpapi::Event;
 use vswitch_dpapi::message::{Reply, Request};
 
@@ -13,7 +15,8 @@ use super::{DataplaneError, Wire, unexpected};
 /// The stream of events; without a datapath nothing comes.
 #[derive(Debug, Default)]
 pub struct Events {
-    wire: Option<Wire>,
+    /// The connection, and the watch for what comes by it.
+    wire: Option<(Wire, AsyncFd<OwnedFd>)>,
 }
 
 impl Events {
@@ -24,7 +27,12 @@ impl Events {
     pub async fn start(socket: &Path) -> Result<Self, DataplaneError> {
         let mut wire = Wire::connect(socket).await?;
         match wire.exchange(&Request::Events, &[]).await? {
-            (Reply::Done, _) => Ok(Self { wire: Some(wire) }),
+            (Reply::Done, _) => match wire.readable() {
+                Ok(readable) => Ok(Self {
+                    wire: Some((wire, readable)),
+                }),
+                Err(error) => Err(DataplaneError::Silent(error.to_string())),
+            },
             (other, _) => Err(unexpected(&other)),
         }
     }
@@ -32,10 +40,11 @@ impl Events {
     /// The next event. It never comes when the connection has ended: that the datapath is gone is
     /// noticed by its other connection.
     pub async fn next(&mut self) -> Event {
-        while let Some(wire) = &mut self.wire {
-            match wire.receive().await {
-                Ok((Reply::Event(event), _)) => return *event,
-                Ok((other, _)) => self.end(&unexpected(&other)),
+        while let Some((wire, readable)) = &mut self.wire {
+            match wire.receive_of(readable).await {
+                Ok(Some((Reply::Event(event), _))) => return *event,
+                Ok(Some((other, _))) => self.end(&unexpected(&other)),
+                Ok(None) => {}
                 Err(error) => self.end(&error),
             }
         }
@@ -44,7 +53,7 @@ impl Events {
 
     /// The next event that has come already.
     pub fn here(&mut self) -> Option<Event> {
-        match self.wire.as_mut()?.try_receive() {
+        match self.wire.as_mut()?.0.try_receive() {
             Ok(Some(Reply::Event(event))) => return Some(*event),
             Ok(Some(other)) => self.end(&unexpected(&other)),
             Ok(None) => {}

@@ -265,10 +265,9 @@ impl Dataplane {
         let Some(wire) = &mut self.wire else {
             return;
         };
-        match wire.receive().await {
-            Err(FrameError::Closed) => tracing::warn!(pid = wire.pid(), "the datapath has ended"),
-            Err(error) => tracing::warn!(%error, "the connection to the datapath has failed"),
-            Ok(_) => tracing::warn!("the datapath spoke without having been asked"),
+        match wire.ended().await {
+            FrameError::Closed => tracing::warn!(pid = wire.pid(), "the datapath has ended"),
+            error => tracing::warn!(%error, "the connection to the datapath has failed"),
         }
         self.wire = None;
         self.reap().await;

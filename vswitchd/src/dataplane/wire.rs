@@ -2,29 +2,37 @@
 //!
 //! The datapath serves several at once, and what one asked for does not disturb another: long dumps
 //! have a connection of their own so that they do not stand in the way of changes.
+//!
+//! Most answers come within microseconds. They are waited for on the spot ([`AT_ONCE`]), because going
+//! round by the event loop takes longer; so the event loop watches for the connection's end only.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 use vswitch_dpapi::message::{Reply, Request};
 use vswitch_dpapi::{Connection, FrameError};
 
 use super::{DataplaneError, unexpected};
+use crate::readiness::watch;
 
 /// How long an answer may take. Requests take milliseconds; a change of many flows is the longest.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// How long an answer is waited for while nothing else is done.
+const AT_ONCE: Duration = Duration::from_micros(200);
 
 /// A connection over which both sides have agreed on a version.
 #[derive(Debug)]
 pub struct Wire {
     connection: Connection,
-    /// A duplicate of the connection's socket, to wait on.
-    readable: tokio::net::UnixStream,
+    /// A duplicate of the connection's socket that is watched for its end: urgent data never comes.
+    end: AsyncFd<OwnedFd>,
     pid: u32,
 }
 
@@ -46,9 +54,10 @@ impl Wire {
         let silent = |error: io::Error| DataplaneError::Silent(error.to_string());
         stream.set_nonblocking(true).map_err(silent)?;
         let copy = stream.try_clone().map_err(silent)?;
+        let end = watch(OwnedFd::from(copy), Interest::PRIORITY).map_err(silent)?;
         let mut wire = Self {
             connection: Connection::new(stream),
-            readable: tokio::net::UnixStream::from_std(copy).map_err(silent)?,
+            end,
             pid: 0,
         };
         let version = vswitch_dpapi::VERSION;
@@ -77,11 +86,13 @@ impl Wire {
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(Reply, Vec<OwnedFd>), DataplaneError> {
-        let answer = async {
-            self.connection.send(request, fds)?;
-            self.receive().await
+        let sent = self.connection.send(request, fds);
+        let answer = match sent.and_then(|()| self.connection.receive_within(AT_ONCE)) {
+            Ok(Some(answer)) => Ok(Ok(answer)),
+            Ok(None) => timeout(ANSWER, self.receive()).await,
+            Err(error) => Ok(Err(error)),
         };
-        match timeout(ANSWER, answer).await {
+        match answer {
             Ok(Ok((Reply::Refused { why }, _))) => Err(DataplaneError::Refused(why)),
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(FrameError::Closed)) => Err(DataplaneError::Gone),
@@ -101,25 +112,45 @@ impl Wire {
 
     /// The next message. A caller that gives up waiting loses none.
     pub(super) async fn receive(&mut self) -> Result<(Reply, Vec<OwnedFd>), FrameError> {
+        let readable = self.readable()?;
         loop {
-            if let Some(message) = self.connection.try_receive()? {
+            if let Some(message) = self.receive_of(&readable).await? {
                 return Ok(message);
             }
-            self.readable.readable().await?;
-            // Readiness is taken back only by a read that finds nothing, so that nothing that came
-            // in between is waited for.
-            let mut message = Ok(None);
-            let connection = &mut self.connection;
-            let _ = self.readable.try_io(Interest::READABLE, || {
-                message = connection.try_receive();
-                match message {
-                    Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
-                    _ => Ok(()),
-                }
-            });
-            if let Some(message) = message? {
-                return Ok(message);
-            }
+        }
+    }
+
+    /// A watch for messages, for [`Wire::receive_of`].
+    pub(super) fn readable(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        let copy = self.connection.stream().as_fd().try_clone_to_owned()?;
+        watch(copy, Interest::READABLE)
+    }
+
+    /// The next message when `readable` says that there may be one. Giving up waiting loses none.
+    pub(super) async fn receive_of(
+        &mut self,
+        readable: &AsyncFd<OwnedFd>,
+    ) -> Result<Option<(Reply, Vec<OwnedFd>)>, FrameError> {
+        if !self.connection.is_drained()
+            && let Some(message) = self.connection.try_receive()?
+        {
+            return Ok(Some(message));
+        }
+        let mut ready = readable.readable().await?;
+        let message = self.connection.try_receive()?;
+        if self.connection.is_drained() {
+            // What comes from now on is told again.
+            ready.clear_ready();
+        }
+        Ok(message)
+    }
+
+    /// Waits for the connection's end.
+    pub(super) async fn ended(&self) -> FrameError {
+        // Its end is there for readers, whatever is watched for.
+        match self.end.ready(Interest::READABLE).await {
+            Ok(_) => FrameError::Closed,
+            Err(error) => FrameError::Io(error),
         }
     }
 }

@@ -101,7 +101,7 @@ impl Control {
                     }
                 };
                 match heads.get(at).or(heads.first()) {
-                    Some(head) => Err(Box::new((*head, code))),
+                    Some(head) => Err(Box::new((head.clone(), code))),
                     None => Ok(()),
                 }
             }
@@ -179,8 +179,10 @@ fn steps(
     for (head, message) in messages {
         match message {
             Message::FlowMod(_) | Message::GroupMod(_) | Message::MeterMod(_) => {
-                let change = turn::change(message, session.version)
-                    .map_err(|code| Box::new((head, code)))?;
+                let change = match turn::change(message, session.version) {
+                    Ok(change) => change,
+                    Err(code) => return Err(Box::new((head, code))),
+                };
                 match steps.last_mut() {
                     Some(Step::Changes(changes)) => changes.push((head, change)),
                     _ => steps.push(Step::Changes(vec![(head, change)])),

@@ -20,7 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use vswitch_openflow::{Dialect, Framer, Header, Message, OfError, Version};
@@ -62,32 +61,25 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DoorId(pub u64);
 
-/// The beginning of a message, for the error that refuses it. The specification asks for 64 bytes at
-/// least; a client shows people what was refused when it has the whole, as nearly every message is
-/// that changes something.
-#[derive(Clone, Copy, Debug)]
-pub struct Head {
-    bytes: [u8; 512],
-    size: u16,
-}
+/// Bytes of a message that the error which refuses it shows. The specification asks for 64 at least;
+/// a client shows people what was refused when it has the whole, as nearly every message is that
+/// changes something.
+const HEAD_SIZE: usize = 512;
+
+/// The beginning of a message, for the error that refuses it. A bundle holds one for each of its
+/// messages, so none takes more than it needs.
+#[derive(Clone, Debug)]
+pub struct Head(Box<[u8]>);
 
 impl Head {
     /// The beginning of `message`.
     pub fn of(message: &[u8]) -> Self {
-        let mut bytes = [0; 512];
-        let size = message.len().min(bytes.len());
-        for (to, from) in bytes.iter_mut().zip(message) {
-            *to = *from;
-        }
-        Self {
-            bytes,
-            size: size as u16,
-        }
+        Self(message.get(..HEAD_SIZE).unwrap_or(message).into())
     }
 
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.size)).unwrap_or_default()
+        &self.0
     }
 
     /// Its xid.
@@ -319,7 +311,7 @@ async fn greet(stream: &Stream, framer: &mut Framer, setting: &Setting) -> Resul
                 }
             };
         }
-        stream.ready(Interest::READABLE).await?;
+        stream.readable().await?;
         match stream.try_read(&mut bytes) {
             Ok(0) => return Err(End::Closed),
             Ok(size) => framer.push(bytes.get(..size).unwrap_or_default()),
@@ -335,10 +327,9 @@ fn protocol(error: OfError) -> End {
 
 async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        stream.ready(Interest::WRITABLE).await?;
         match stream.try_write(bytes) {
             Ok(size) => bytes = bytes.get(size..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
             Err(error) => return Err(error),
         }
     }
@@ -417,10 +408,9 @@ impl Link {
             // What an answer tells of flows is older than the news that has come since.
             let answered = self.answer.is_none() && self.page.is_none() && self.parts.is_empty();
             let stream = &self.stream;
-            let interest = Interest::READABLE;
             let wake = tokio::select! {
-                ready = stream.ready(interest), if hungry => { ready?; Wake::Read }
-                ready = stream.ready(Interest::WRITABLE), if waiting > 0 => { ready?; Wake::Write }
+                ready = stream.readable(), if hungry => { ready?; Wake::Read }
+                ready = stream.writable(), if waiting > 0 => { ready?; Wake::Write }
                 answer = wait(self.answer.as_mut()), if self.answer.is_some() => {
                     Wake::Answer(answer)
                 }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, JoinSet};
@@ -87,7 +86,7 @@ impl Door {
             let mut links = Links::default();
             loop {
                 let stream = links.beside(listener.accept()).await;
-                let stream = stream.map(|(stream, _)| Stream::Unix(stream));
+                let stream = stream.and_then(|(stream, _)| Stream::unix(stream));
                 links.take(stream, &setting).await;
             }
         });
@@ -109,12 +108,13 @@ impl Door {
             let mut links = Links::default();
             loop {
                 let stream = links.beside(listener.accept()).await;
+                let stream = stream.and_then(|(stream, _)| Stream::unix(stream));
                 let Some(stream) = links.admit(stream).await else {
                     continue;
                 };
                 let copies = copies.subscribe();
                 links.set.spawn(async move {
-                    if let Err(error) = show(&Stream::Unix(stream.0), copies).await {
+                    if let Err(error) = show(&stream, copies).await {
                         tracing::debug!(%error, "a listener has left");
                     }
                 });
@@ -143,7 +143,7 @@ impl Door {
             let mut links = Links::default();
             loop {
                 let stream = links.beside(listener.accept()).await;
-                let stream = stream.map(|(stream, _)| Stream::Tcp(stream));
+                let stream = stream.and_then(|(stream, _)| Stream::tcp(stream));
                 links.take(stream, &setting).await;
             }
         });
@@ -166,8 +166,10 @@ impl Door {
                     Ok(Ok(stream)) => {
                         let _ = stream.set_nodelay(true);
                         let begun = Instant::now();
-                        let end = link::serve(Stream::Tcp(stream), next_link(), setting.clone());
-                        let end = end.await;
+                        let end = match Stream::tcp(stream) {
+                            Ok(stream) => link::serve(stream, next_link(), setting.clone()).await,
+                            Err(error) => End::Io(error),
+                        };
                         tracing::info!(bridge, %address, %end, "a controller has gone");
                         if begun.elapsed() > BACKOFF_MAX {
                             backoff = BACKOFF;
@@ -260,7 +262,7 @@ async fn show(stream: &Stream, mut copies: broadcast::Receiver<Arc<[u8]>>) -> Re
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
             },
-            ready = stream.ready(Interest::READABLE) => {
+            ready = stream.readable() => {
                 ready?;
                 // Whatever it says is of no interest but for its end.
                 match stream.try_read(&mut bytes) {
@@ -277,10 +279,9 @@ async fn show(stream: &Stream, mut copies: broadcast::Receiver<Arc<[u8]>>) -> Re
 
 async fn write(stream: &Stream, mut bytes: &[u8]) -> Result<(), End> {
     while !bytes.is_empty() {
-        stream.ready(Interest::WRITABLE).await?;
         match stream.try_write(bytes) {
             Ok(size) => bytes = bytes.get(size..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
             Err(error) => return Err(error.into()),
         }
     }
