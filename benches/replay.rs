@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use vswitch_datapath::buffer::SharedFrames;
+use vswitch_datapath::cache::ENTRIES_MAX;
 use vswitch_datapath::conntrack::Conntrack;
 use vswitch_datapath::conntrack::request::{Meta, Request};
 use vswitch_datapath::conntrack::seen::{Kind as SeenKind, Seen};
@@ -21,7 +22,7 @@ use vswitch_datapath::port::null::NullQueue;
 use vswitch_datapath::tick::Tick;
 use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
 use vswitch_dpapi::{BridgeId, Desired};
-use vswitch_flow::action::{Nat, NatKind, NatPorts, NatRange};
+use vswitch_flow::action::{Nat, NatKind, NatPorts, NatRange, Subfield};
 use vswitch_flow::text::parse_flow;
 use vswitch_flow::{Action, Field, FlowRule, Match, OfPort};
 use vswitch_packet::build::Builder;
@@ -53,6 +54,9 @@ pub enum Kind {
     Wire,
     /// A masquerade router; every flow is an established connection whose source is translated.
     Masquerade,
+    /// A thousand rules of twenty masks in ten tables, which packets pass without matching one, and
+    /// so many flows that the caches know none.
+    New,
 }
 
 /// Where all of the first port's hosts seem to be.
@@ -63,12 +67,13 @@ const ZONE: u16 = 1;
 
 impl Kind {
     /// All, in the order of the table.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Exact,
         Self::Masked,
         Self::Normal,
         Self::Wire,
         Self::Masquerade,
+        Self::New,
     ];
 
     /// As tables print it.
@@ -80,6 +85,7 @@ impl Kind {
             Self::Normal => "NORMAL",
             Self::Wire => "in_port -> output",
             Self::Masquerade => "established, SNAT",
+            Self::New => "10 tables, new flows",
         }
     }
 
@@ -109,6 +115,7 @@ impl Kind {
                 .map(|flow| Ok(parse_flow(flow, &|_| None)?))
                 .collect::<Result<_>>()?
             }
+            Self::New => miss_path(to),
             Self::Exact | Self::Masked => {
                 let udp = from
                     .with(Field::EthType, 0x0800)
@@ -182,6 +189,7 @@ impl Kind {
     fn frames(self, flows: usize) -> Vec<Vec<u8>> {
         let len = match self {
             Self::Masked => UNSEEN.next_multiple_of(flows),
+            Self::New => 4 * ENTRIES_MAX,
             _ => flows,
         };
         let frame = |i: usize| {
@@ -190,6 +198,7 @@ impl Kind {
                 Self::Masked => (i % flows, i / flows),
                 _ => (i, 0),
             };
+            let flow = if self == Self::New { i } else { flow };
             let [.., a, b, c] = flow.to_be_bytes();
             let host = (flow % HOSTS) as u8;
             let source = [2, 0, 0, (unseen >> 16) as u8, 1, host];
@@ -201,6 +210,74 @@ impl Kind {
         };
         (0..len).map(frame).collect()
     }
+}
+
+/// Rules that no packet matches, and one in each table that leads on; the first reads addresses and
+/// ports, so that packets with others are new to a cache.
+fn miss_path(to: OfPort) -> Vec<FlowRule> {
+    let udp = || {
+        let ip = Match::any().with(Field::EthType, 0x0800);
+        ip.with(Field::IpProto, u128::from(17_u8))
+    };
+    let mut rules = Vec::new();
+    for table in 0..10_u8 {
+        for at in 0..100_u16 {
+            let (mask, number) = (at % 20, u128::from(at / 20));
+            let [src, dst] = [
+                [0, 8, 16, 24, 32][usize::from(mask) % 5],
+                [0, 16, 24, 32][usize::from(mask) / 5],
+            ];
+            let mut matches = udp();
+            for (field, bits, net) in [(Field::Ipv4Src, src, 172), (Field::Ipv4Dst, dst, 173)] {
+                let value = (net + number) << 24 | number << 16 | number << 8 | u128::from(table);
+                let bits = !(u128::from(u32::MAX) >> bits) & u128::from(u32::MAX);
+                matches = matches.with_masked(field, value, bits);
+            }
+            if mask == 0 {
+                matches = matches.with(Field::UdpDst, 61_000 + number);
+            }
+            rules.push(FlowRule {
+                table,
+                priority: 100 + mask,
+                matches,
+                ..FlowRule::default()
+            });
+        }
+        let mut actions = Vec::new();
+        if table == 0 {
+            for (field, len, to, at) in [
+                (Field::Ipv4Src, 32, Field::Reg1, 0),
+                (Field::UdpSrc, 16, Field::Reg2, 0),
+                (Field::UdpDst, 16, Field::Reg2, 16),
+            ] {
+                let part = |field, offset| Subfield {
+                    field,
+                    offset,
+                    bits: len,
+                };
+                actions.push(Action::Move {
+                    src: part(field, 0),
+                    dst: part(to, at),
+                });
+            }
+        }
+        actions.push(match table {
+            9 => Action::Output(to),
+            _ => Action::Resubmit {
+                port: None,
+                table: Some(table + 1),
+                ct_tuple: false,
+            },
+        });
+        rules.push(FlowRule {
+            table,
+            priority: 1,
+            matches: udp(),
+            instructions: actions.into(),
+            ..FlowRule::default()
+        });
+    }
+    rules
 }
 
 /// A worker that plays a scene.

@@ -80,17 +80,23 @@ impl Decision {
 impl From<Translation> for Decision {
     fn from(translation: Translation) -> Self {
         Self {
-            actions: translation.actions.into(),
+            actions: boxed(translation.actions),
             drop: translation.drop,
             deps: translation.deps,
-            touch: translation.touch.into(),
-            rules: translation.rules.into(),
-            lookups: translation.lookups.into(),
+            touch: boxed(translation.touch),
+            rules: boxed(translation.rules),
+            lookups: boxed(translation.lookups),
             seen: translation.seen,
-            groups: translation.groups.into(),
+            groups: boxed(translation.groups),
             renews: Box::default(),
         }
     }
+}
+
+/// The same in as much memory as it needs. Having the allocator cut off what a vector does not use
+/// takes longer than a move, and leaves pieces that nothing else fits in.
+fn boxed<T>(mut values: Vec<T>) -> Box<[T]> {
+    values.drain(..).collect()
 }
 
 /// A cached decision and its traffic.

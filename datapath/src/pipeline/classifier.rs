@@ -16,11 +16,13 @@
 //! match, which OpenFlow leaves open, the one whose subtable is searched first wins; of two
 //! conjunctions the one with the lower number does.
 //!
-//! Cost: a lookup hashes the key at most four times for each subtable searched; at worst it searches
-//! all of them, and there may be as many as flows, when every flow has a mask of its own. Then a
-//! lookup is linear, as in any tuple space search; cached answers keep that off most packets. A
-//! change finds its subtable among all, and copies one way through each of its trees
-//! ([`super::shards`]), which hardly depends on the number of flows.
+//! Cost: a lookup hashes the key once for each subtable searched, and once for each stage that the
+//! one before did not have. Where all flows of a subtable have the same in a stage, or a filter says
+//! at once that none has the key, no tree is walked. At worst a lookup searches all subtables, and
+//! there may be as many as flows, when every flow has a mask of its own. Then it is linear, as in any
+//! tuple space search; cached answers keep that off most packets. A change finds its subtable among
+//! all, and copies one way through each of its trees ([`super::shards`]), which hardly depends on the
+//! number of flows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +39,9 @@ const STAGES: [&[std::ops::Range<usize>]; 3] = [
     &[0..5, META_WORD..WORDS],
     &[0..11, META_WORD..WORDS],
 ];
+
+/// Buckets that may go, beyond as many as are left, before a filter is made anew.
+const FILTER_GONE_MAX: usize = 64;
 
 /// A flow where a search finds it.
 #[derive(Clone)]
@@ -56,7 +61,7 @@ struct Bucket {
     rest: Vec<Entry>,
 }
 
-/// The bits that a stage or a subtable compares.
+/// The bits that a stage compares.
 struct Part {
     mask: FlowMask,
     words: MaskWords,
@@ -70,14 +75,50 @@ struct Present {
     len: u32,
 }
 
+/// What a subtable's flows have in the bits of a stage: most often all have the same.
+#[derive(Clone)]
+enum Presence {
+    One(Present),
+    Many(Shards<Present>),
+}
+
+/// Which hashes a subtable may have: a quick no for most that it does not have, as long as its flows
+/// are few.
+#[derive(Clone, Default)]
+struct Filter {
+    bits: [u64; 8],
+    /// Buckets that have gone, whose bits are still set.
+    gone: usize,
+}
+
+/// What all flows of a subtable have in one word. Most packets that match none of them differ there,
+/// which is seen without a hash.
+#[derive(Clone, Copy, Default)]
+struct Common {
+    at: u8,
+    bits: u64,
+    value: u64,
+}
+
 #[derive(Clone)]
 struct Subtable {
-    all: Arc<Part>,
-    /// The words of its mask up to each stage.
+    words: MaskWords,
+    common: Common,
+    /// What its flows have in each stage.
+    present: [Presence; STAGES.len()],
+    /// The words of its mask up to each stage; subtables with the same share them.
     stages: Arc<[Part]>,
-    /// What its flows have there.
-    present: Vec<Shards<Present>>,
+    filter: Filter,
     buckets: Shards<Bucket>,
+    mask: Arc<FlowMask>,
+}
+
+/// The hashes of a key in the stages of one subtable after another: most have the same stages.
+#[derive(Default)]
+struct StageHashes<'a> {
+    stages: Option<&'a Arc<[Part]>>,
+    hashes: [u64; STAGES.len()],
+    len: usize,
 }
 
 /// A flow table.
@@ -86,6 +127,8 @@ pub struct Table {
     seed: u64,
     /// Highest priority first.
     subtables: Vec<Arc<Subtable>>,
+    /// All their masks together.
+    all: FlowMask,
     len: usize,
 }
 
@@ -173,8 +216,134 @@ impl Part {
     }
 }
 
+impl Presence {
+    fn has(&self, hash: u64) -> bool {
+        match self {
+            Self::One(present) => present.len > 0 && present.hash == hash,
+            Self::Many(all) => all.find(hash, |_| true).is_some(),
+        }
+    }
+
+    fn add(&mut self, hash: u64) {
+        match self {
+            Self::One(present) if present.len == 0 => *present = Present { hash, len: 1 },
+            Self::One(present) if present.hash == hash => present.len += 1,
+            Self::One(present) => {
+                let mut all = Shards::default();
+                all.insert(present.clone());
+                all.insert(Present { hash, len: 1 });
+                *self = Self::Many(all);
+            }
+            Self::Many(all) => {
+                let more = all.update(hash, |_| true, |present| present.len += 1);
+                if more.is_none() {
+                    all.insert(Present { hash, len: 1 });
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, hash: u64) {
+        match self {
+            Self::One(present) => present.len = present.len.saturating_sub(1),
+            Self::Many(all) => {
+                let left = all.update(
+                    hash,
+                    |_| true,
+                    |present| {
+                        present.len -= 1;
+                        present.len
+                    },
+                );
+                if left == Some(0) {
+                    all.remove(hash, |_| true);
+                }
+            }
+        }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self::One(Present { hash: 0, len: 0 })
+    }
+}
+
+impl Filter {
+    fn place(hash: u64) -> (usize, u64) {
+        // The lowest bits choose the way in the tree.
+        let bit = (hash >> 55) as usize;
+        (bit / 64, 1 << (bit % 64))
+    }
+
+    #[inline]
+    fn may_have(&self, hash: u64) -> bool {
+        let (word, bit) = Self::place(hash);
+        self.bits.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn add(&mut self, hash: u64) {
+        let (word, bit) = Self::place(hash);
+        if let Some(word) = self.bits.get_mut(word) {
+            *word |= bit;
+        }
+    }
+}
+
+impl Common {
+    /// The word of a mask with most bits that `stage` does not have, so far with the values of `key`.
+    fn new(mask: &FlowMask, stage: Option<&FlowMask>, key: &FlowKey) -> Self {
+        let own = |at: usize| mask.words[at] & !stage.map_or(0, |stage| stage.words[at]);
+        let at = (0..WORDS).max_by_key(|at| own(*at).count_ones());
+        let at = at.unwrap_or(0);
+        Self {
+            at: at as u8,
+            bits: mask.words[at],
+            value: key.words[at] & mask.words[at],
+        }
+    }
+
+    fn add(&mut self, key: &FlowKey) {
+        self.bits &= !(self.value ^ key.words[usize::from(self.at)]);
+        self.value &= self.bits;
+    }
+
+    #[inline]
+    fn may_have(&self, key: &FlowKey) -> bool {
+        (key.words[usize::from(self.at)] ^ self.value) & self.bits == 0
+    }
+}
+
+impl<'a> StageHashes<'a> {
+    /// The hash in a stage of `stages`; what is compared there is added to `read`. Stages are asked
+    /// for in order.
+    #[inline]
+    fn of(
+        &mut self,
+        stages: &'a Arc<[Part]>,
+        at: usize,
+        key: &FlowKey,
+        seed: u64,
+        read: &mut FlowMask,
+    ) -> u64 {
+        if !self.stages.is_some_and(|known| Arc::ptr_eq(known, stages)) {
+            self.stages = Some(stages);
+            self.len = 0;
+        }
+        if at >= self.len
+            && let (Some(stage), Some(hash)) = (stages.get(at), self.hashes.get_mut(at))
+        {
+            stage.words.add_to(read);
+            *hash = stage.words.hash(key, seed);
+            self.len = at + 1;
+        }
+        self.hashes.get(at).copied().unwrap_or(0)
+    }
+}
+
 impl Subtable {
-    fn new(mask: &FlowMask) -> Self {
+    /// An empty one. Stages that `others` have are shared.
+    fn new(mask: &FlowMask, others: &[Arc<Self>]) -> Self {
         let mut stages: Vec<Part> = Vec::new();
         for ranges in STAGES {
             let mut part = FlowMask::default();
@@ -186,11 +355,19 @@ impl Subtable {
                 stages.push(Part::new(&part));
             }
         }
+        let same = |other: &&Arc<Self>| {
+            let masks = other.stages.iter().map(|stage| &stage.mask);
+            masks.eq(stages.iter().map(|stage| &stage.mask))
+        };
+        let known = others.iter().find(same);
         Self {
-            all: Arc::new(Part::new(mask)),
-            present: stages.iter().map(|_| Shards::default()).collect(),
-            stages: stages.into(),
+            words: MaskWords::from(mask),
+            common: Common::default(),
+            present: Default::default(),
+            stages: known.map_or_else(|| stages.into(), |other| Arc::clone(&other.stages)),
+            filter: Filter::default(),
             buckets: Shards::default(),
+            mask: Arc::new(*mask),
         }
     }
 
@@ -200,25 +377,33 @@ impl Subtable {
 
     /// The flows whose masked key is `key`'s.
     fn bucket(&self, key: &FlowKey, seed: u64) -> Option<&Bucket> {
-        let hash = self.all.words.hash(key, seed);
+        if !self.common.may_have(key) {
+            return None;
+        }
+        let hash = self.words.hash(key, seed);
+        if !self.filter.may_have(hash) {
+            return None;
+        }
         self.buckets.find(hash, |bucket| bucket.has_key(key))
     }
 
-    /// The same, a stage at a time; what was read is added to `read`.
-    fn search(&self, key: &FlowKey, seed: u64, read: &mut FlowMask) -> Option<&Bucket> {
-        for (stage, present) in self.stages.iter().zip(&self.present) {
-            stage.words.add_to(read);
-            let hash = stage.words.hash(key, seed);
-            present.find(hash, |_| true)?;
-        }
-        self.all.words.add_to(read);
-        self.bucket(key, seed)
+    /// Whether some flow has the same as `key` in each stage; what was read is added to `read`.
+    #[inline]
+    fn reaches<'a>(
+        &'a self,
+        key: &FlowKey,
+        seed: u64,
+        read: &mut FlowMask,
+        hashes: &mut StageHashes<'a>,
+    ) -> bool {
+        let mut present = self.present.iter().take(self.stages.len()).enumerate();
+        present.all(|(at, present)| present.has(hashes.of(&self.stages, at, key, seed, read)))
     }
 
     /// Adds a flow; true when one with the same match and priority had to go.
     fn insert(&mut self, rule: Arc<Rule>, key: &FlowKey, seed: u64) -> bool {
         let entry = Entry::new(rule);
-        let hash = self.all.words.hash(key, seed);
+        let hash = self.words.hash(key, seed);
         let is = |bucket: &Bucket| bucket.has_key(key);
         if self.buckets.find(hash, is).is_some() {
             let replaced = self.buckets.update(hash, is, |bucket| bucket.put(entry));
@@ -229,18 +414,15 @@ impl Subtable {
             first: entry,
             rest: Vec::new(),
         });
+        self.note(hash, key);
         for (stage, present) in self.stages.iter().zip(&mut self.present) {
-            let hash = stage.words.hash(key, seed);
-            let more = present.update(hash, |_| true, |present| present.len += 1);
-            if more.is_none() {
-                present.insert(Present { hash, len: 1 });
-            }
+            present.add(stage.words.hash(key, seed));
         }
         false
     }
 
     fn remove(&mut self, key: &FlowKey, priority: u16, seed: u64) -> Option<Arc<Rule>> {
-        let hash = self.all.words.hash(key, seed);
+        let hash = self.words.hash(key, seed);
         let is = |bucket: &Bucket| bucket.has_key(key);
         let bucket = self.buckets.find(hash, is)?;
         if !bucket.rest.is_empty() {
@@ -254,20 +436,36 @@ impl Subtable {
         }
         let bucket = self.buckets.remove(hash, is)?;
         for (stage, present) in self.stages.iter().zip(&mut self.present) {
-            let hash = stage.words.hash(key, seed);
-            let left = present.update(
-                hash,
-                |_| true,
-                |present| {
-                    present.len -= 1;
-                    present.len
-                },
-            );
-            if left == Some(0) {
-                present.remove(hash, |_| true);
+            present.remove(stage.words.hash(key, seed));
+        }
+        self.filter.gone += 1;
+        if self.filter.gone > FILTER_GONE_MAX + self.buckets.len() {
+            self.filter = Filter::default();
+            let buckets = self.buckets.iter();
+            let left: Vec<_> = buckets
+                .map(|bucket| (bucket.hash, bucket.first.rule.flow().matches.key()))
+                .collect();
+            if let Some((_, key)) = left.first() {
+                self.common = self.common_of(key);
+            }
+            for (hash, key) in &left {
+                self.note(*hash, key);
             }
         }
         Some(bucket.first.rule)
+    }
+
+    /// Notes that there is a bucket, for a quick no for keys that have none.
+    fn note(&mut self, hash: u64, key: &FlowKey) {
+        if self.buckets.len() == 1 {
+            self.common = self.common_of(key);
+        }
+        self.common.add(key);
+        self.filter.add(hash);
+    }
+
+    fn common_of(&self, key: &FlowKey) -> Common {
+        Common::new(&self.mask, self.stages.last().map(|stage| &stage.mask), key)
     }
 }
 
@@ -278,6 +476,7 @@ impl Table {
         Self {
             seed,
             subtables: Vec::new(),
+            all: FlowMask::default(),
             len: 0,
         }
     }
@@ -322,11 +521,22 @@ impl Table {
         clauses: &mut Vec<&'a Entry>,
     ) -> Option<&'a Entry> {
         let mut best: Option<&Entry> = None;
-        for subtable in &self.subtables {
+        let mut hashes = StageHashes::default();
+        // Those of the first that were searched whole. Adding each one's mask to what was read takes
+        // longer than searching it, and most often it is all of them.
+        let mut whole = 0_u128;
+        for (at, subtable) in self.subtables.iter().enumerate() {
             if best.is_some_and(|best| best.priority >= subtable.max_priority()) {
                 break;
             }
-            let Some(bucket) = subtable.search(key, self.seed, read) else {
+            if !subtable.reaches(key, self.seed, read, &mut hashes) {
+                continue;
+            }
+            match 1_u128.checked_shl(at as u32) {
+                Some(bit) => whole |= bit,
+                None => subtable.words.add_to(read),
+            }
+            let Some(bucket) = subtable.bucket(key, self.seed) else {
                 continue;
             };
             for entry in bucket.entries() {
@@ -340,6 +550,16 @@ impl Table {
                 break;
             }
         }
+        if whole.count_ones() as usize == self.subtables.len() {
+            read.union(&self.all);
+        } else {
+            while whole != 0 {
+                if let Some(subtable) = self.subtables.get(whole.trailing_zeros() as usize) {
+                    subtable.words.add_to(read);
+                }
+                whole &= whole - 1;
+            }
+        }
         best
     }
 
@@ -347,7 +567,7 @@ impl Table {
     #[must_use]
     pub fn find(&self, matches: &Match, priority: u16) -> Option<&Arc<Rule>> {
         let mask = matches.mask();
-        let subtable = self.subtables.iter().find(|s| s.all.mask == mask)?;
+        let subtable = self.subtables.iter().find(|s| *s.mask == mask)?;
         let bucket = subtable.bucket(&matches.key(), self.seed)?;
         let mut entries = bucket.entries();
         let entry = entries.find(|entry| entry.priority == priority)?;
@@ -363,10 +583,12 @@ impl Table {
     /// Adds a flow; one with the same match and priority goes.
     pub fn insert(&mut self, rule: Arc<Rule>) {
         let (key, mask) = (rule.flow().matches.key(), rule.flow().matches.mask());
-        let (at, is_new) = match self.subtables.iter().position(|s| s.all.mask == mask) {
+        let (at, is_new) = match self.subtables.iter().position(|s| *s.mask == mask) {
             Some(at) => (at, false),
             None => {
-                self.subtables.push(Arc::new(Subtable::new(&mask)));
+                let subtable = Subtable::new(&mask, &self.subtables);
+                self.subtables.push(Arc::new(subtable));
+                self.all.union(&mask);
                 (self.subtables.len() - 1, true)
             }
         };
@@ -386,13 +608,20 @@ impl Table {
     /// Takes out the flow with exactly this match and priority.
     pub fn remove(&mut self, matches: &Match, priority: u16) -> Option<Arc<Rule>> {
         let (key, mask, seed) = (matches.key(), matches.mask(), self.seed);
-        let at = self.subtables.iter().position(|s| s.all.mask == mask)?;
+        let at = self.subtables.iter().position(|s| *s.mask == mask)?;
         let subtable = Arc::make_mut(self.subtables.get_mut(at)?);
         let before = subtable.max_priority();
         let rule = subtable.remove(&key, priority, seed)?;
         self.len -= 1;
         if subtable.buckets.len() == 0 {
             self.subtables.remove(at);
+            // Of more it is not asked for.
+            if self.subtables.len() <= u128::BITS as usize {
+                self.all = FlowMask::default();
+                for subtable in &self.subtables {
+                    self.all.union(&subtable.mask);
+                }
+            }
         } else if subtable.max_priority() != before {
             self.sort();
         }
@@ -487,6 +716,37 @@ mod tests {
         key.set(Field::EthType, 0x0800);
         assert!(table.lookup(&key, &mut read).is_none());
         assert_eq!(read.field(Field::TcpDst), 0xffff);
+    }
+
+    #[test]
+    fn flows_that_stay_are_found_when_most_have_gone_and_others_have_come() {
+        let matches = |port: u128| {
+            let ip = Match::any().with(Field::EthType, 0x0800 + port % 3);
+            ip.with(Field::UdpDst, port)
+        };
+        let found = |table: &Table, port: u128| {
+            let mut key = FlowKey::default();
+            key.set(Field::EthType, 0x0800 + port % 3);
+            key.set(Field::UdpDst, port);
+            table.lookup(&key, &mut FlowMask::default()).is_some()
+        };
+        let mut table = Table::new(1);
+        for port in 0..500 {
+            table.insert(rule(1, matches(port), 0));
+        }
+        for port in 0..490 {
+            assert!(table.remove(&matches(port), 1).is_some());
+        }
+        for port in 1000..1010 {
+            table.insert(rule(1, matches(port), 0));
+        }
+        let all = (0..2000).filter(|port| found(&table, *port));
+        let expected = (490..500).chain(1000..1010);
+        assert_eq!(all.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        let filter = &table.subtables[0].filter;
+        assert!(filter.gone <= FILTER_GONE_MAX + 20, "it was made anew");
+        let set: u32 = filter.bits.iter().map(|word| word.count_ones()).sum();
+        assert!(set < 200, "{set} bits for 20 flows");
     }
 
     #[test]

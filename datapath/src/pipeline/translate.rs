@@ -45,6 +45,9 @@ pub const MAX_ACTIONS: usize = 3 * 65_536;
 /// Values that `push` may put aside, 64 KB as in Open vSwitch.
 pub(super) const MAX_VALUES: usize = 4096;
 
+/// Lookups of one packet for which room is made at once.
+const TABLES_LIKELY: usize = 16;
+
 /// The address of STP messages, which have an OpenFlow port flag of their own.
 const STP_MAC: u128 = 0x0180_c200_0000;
 
@@ -301,6 +304,8 @@ impl<'a> Walk<'a> {
             work: Working::new(key, state),
             out: Translation {
                 cacheable: true,
+                rules: Vec::with_capacity(TABLES_LIKELY),
+                lookups: Vec::with_capacity(TABLES_LIKELY),
                 ..Translation::default()
             },
             sight: Sight::default(),

@@ -10,6 +10,7 @@
 //! The hash is keyed with a seed chosen at start, so that nobody outside can aim at a bucket.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::field::Field;
 use crate::key::{CT_WORD, CT_WORDS, FlowKey, FlowMask, META_WORD, PACKET_WORDS};
@@ -53,7 +54,7 @@ fn hash(seed: u64, start: u64, mut words: impl Iterator<Item = u64>) -> u64 {
 
 /// The words of a mask that are not zero, of the whole key: what a flow table's subtable hashes by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MaskWords(Box<[(u8, u64)]>);
+pub struct MaskWords(Arc<[(u8, u64)]>);
 
 impl MaskWords {
     /// A keyed hash over the bits of the mask: equal for keys that agree under it.
