@@ -82,6 +82,9 @@ fn main() -> Result<()> {
     let mut scenes = Vec::new();
     for kind in Kind::ALL {
         for flows in FLOWS {
+            if kind == Kind::New && flows != FLOWS[FLOWS.len() - 1] {
+                continue;
+            }
             let name = format!("{} {flows}", kind.name());
             if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {
                 continue;
