@@ -135,9 +135,8 @@ fn run() -> Result<()> {
         samples: Vec::new(),
         notes: "Contenders took turns in every repeat, each started afresh; figures are counted at the \
              receiver. The switch's worker and Open vSwitch's thread on core 1, XDP source and TCP \
-             sender on core 0; the kernel's router receives in a thread of its own (threaded NAPI), \
-             which the scheduler puts on the core that is free. XDP frames flatter AF_XDP: there is no \
-             socket on the sender's side. Every frame of new connections has other ports, so that \
+             sender on core 0; the kernel's router is steered to core 1 behind NAPI (RPS). XDP frames \
+             flatter AF_XDP: there is no socket on the sender's side. Every frame of new connections has other ports, so that \
              none has to look for one that is free. Hosts behind Open vSwitch have checksum offload \
              off, which its AF_XDP ports cannot carry; all others have every offload on."
             .to_owned(),

@@ -296,11 +296,12 @@ fn kernel() -> Result<([Namespace; 2], Router)> {
         device::veth((&router, device), (&hosts[at], "eth0"), MTU)?;
         router.ip(&["link", "set", device, "address", &text(ROUTER_MACS[at])])?;
         device::addresses(&router, device, &[&format!("{}/24", GATEWAYS[at])])?;
-        // XDP frames are received by NAPI only, which a veth has with GRO; in a thread, for else
-        // it would share the source's core.
+        // XDP frames are received by NAPI only, which a veth has with GRO. That runs where the source
+        // does; the router is given the other core, as the switches are.
         router.must("ethtool", &["-K", device, "gro", "on"])?;
-        let threaded = format!("echo 1 > /sys/class/net/{device}/threaded");
-        must(limited("ip").args(["netns", "exec", name, "sh", "-c", &threaded]))?;
+        let queue = format!("/sys/class/net/{device}/queues/rx-0/rps_cpus");
+        let steer = format!("echo {:x} > {queue}", 1 << SWITCH_CORE);
+        must(limited("ip").args(["netns", "exec", name, "sh", "-c", &steer]))?;
         let (host, mac) = ([LEFT, RIGHT][at].to_string(), text(HOST_MACS[at]));
         router.ip(&["neigh", "replace", &host, "lladdr", &mac, "dev", device])?;
     }
