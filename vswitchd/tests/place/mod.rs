@@ -237,7 +237,7 @@ fn page(held: &Held, more: &mut Vec<FlowStats>, request: &Request) -> Option<Rep
                 .filter(|flow| select.selects(flow));
             *more = flows
                 .map(|flow| FlowStats {
-                    flow: flow.clone(),
+                    flow,
                     packets: 0,
                     bytes: 0,
                     age_ms: 0,
