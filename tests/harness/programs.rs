@@ -5,13 +5,18 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// Seconds after which a program counts as hung.
-const LIMIT: &str = "30";
+const LIMIT: u32 = 30;
 
 /// A command that is stopped when it hangs (`timeout` of coreutils; its exit status is then 124).
 pub fn limited(program: &str) -> Command {
+    limited_to(LIMIT, program)
+}
+
+/// The same for a program that may take so many seconds.
+pub fn limited_to(seconds: u32, program: &str) -> Command {
     let mut command = Command::new("timeout");
     command
-        .args(["--kill-after=1", LIMIT, program])
+        .args(["--kill-after=1", &seconds.to_string(), program])
         .stdin(Stdio::null());
     command
 }
