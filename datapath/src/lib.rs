@@ -19,6 +19,7 @@ mod field;
 // What decides about them.
 pub mod conntrack;
 pub mod fdb;
+pub mod route;
 
 // What all of them count and tell time by.
 pub mod counters;

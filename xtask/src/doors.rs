@@ -42,7 +42,7 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "pipeline",
-        &["fdb", "conntrack", "tunnel", "tick", "counters"],
+        &["fdb", "route", "conntrack", "tunnel", "tick", "counters"],
         "decides from a key; never sees a packet and writes nothing, effects are returned",
     ),
     (
@@ -73,6 +73,11 @@ const DOORS: &[(&str, &[&str], &str)] = &[
         "fdb",
         &["tick", "counters"],
         "remembered state: knows no packets and no ports",
+    ),
+    (
+        "route",
+        &[],
+        "prefixes and their values: knows nothing of what they lead to",
     ),
     (
         "conntrack",
