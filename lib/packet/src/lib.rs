@@ -28,6 +28,9 @@ pub mod ipv6;
 pub mod sctp;
 pub mod tcp;
 pub mod udp;
+// Tunnels.
+pub mod geneve;
+pub mod vxlan;
 
 // Whole frames.
 pub mod build;
