@@ -67,6 +67,21 @@ reasons! {
     TooMuchWork "too_much_work" "The packet needs more steps or outputs than one packet may.";
     PortUnknown "port_unknown" "The port it came in by or goes to is no longer there.";
 
+    // What tunnels say.
+    TunnelNoRemote "tunnel_no_remote" "The tunnel takes its remote from flows, and none has said a possible one.";
+    TunnelNoRoute "tunnel_no_route" "No route leads to the tunnel's remote.";
+    TunnelNoWay "tunnel_no_way" "The route to the tunnel's remote leads by a device that the tunnel cannot send by.";
+    TunnelNoNeighbour "tunnel_no_neighbour" "The next hop to the tunnel's remote has not told its Ethernet address yet.";
+    TunnelSelf "tunnel_self" "The tunnel's remote is the host itself.";
+    TunnelUnknown "tunnel_unknown" "No tunnel port has the packet's network identifier and addresses.";
+    TunnelFlags "tunnel_flags" "The tunnel header has a version, a flag or a protocol that the switch does not know.";
+    TunnelTruncated "tunnel_truncated" "The tunnel's headers or options do not end inside the packet.";
+    TunnelFragment "tunnel_fragment" "The tunnelled packet came in fragments, which are not put together.";
+    TunnelChecksum "tunnel_checksum" "The checksum of the tunnel's IP or UDP header is wrong.";
+    TunnelCritical "tunnel_critical_option" "The tunnel header has a critical option that the bridge has no name for.";
+    TunnelCongested "tunnel_congested" "The tunnel's network marked the packet as congested, and what is inside does not know such marks.";
+    TunnelSource "tunnel_source" "The tunnelled packet came from an address to which no route leads back.";
+
     // What tracking says.
     FragmentTimeout "fragment_timeout" "The fragment waited for the rest of its packet, which did not come in time.";
     FragmentGivenUp "fragment_given_up" "The fragment was given up with its packet: fragments overlapped, or too many were held.";

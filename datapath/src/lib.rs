@@ -20,6 +20,7 @@ mod field;
 pub mod conntrack;
 pub mod fdb;
 pub mod route;
+pub mod tunnel;
 
 // What all of them count and tell time by.
 pub mod counters;

@@ -20,6 +20,7 @@ use vswitch_flow::{FlowMod, FlowRule, Group, Meter};
 
 use crate::pipeline::{self, Effect, Evictions, Gone, Log, Rule, Tables};
 use crate::tick::Tick;
+use crate::tunnel::underlay::Underlay;
 
 /// A flow with a timeout, and when it is to be looked at.
 #[derive(Debug)]
@@ -127,6 +128,11 @@ impl Ledger {
             }
         }
         Ok(gone)
+    }
+
+    /// Makes this the network that carries tunnels.
+    pub fn set_underlay(&mut self, underlay: Underlay) {
+        self.tables = Arc::new(self.tables.with_underlay(underlay));
     }
 
     /// Makes these all flows, groups and meters of a bridge.

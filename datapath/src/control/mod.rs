@@ -46,6 +46,7 @@ use crate::counters::Drops;
 use crate::pipeline::{self, Bridge, Rule, Tables};
 use crate::port::PortIndex;
 use crate::tick::Tick;
+use crate::tunnel::underlay::Underlay;
 use crate::worker::{
     Command, Inbox, PacketOut, QueueId, Route, Upcalls, WaitPolicy, Worker, WorkerHandle,
 };
@@ -335,6 +336,10 @@ impl Control {
             Request::ZoneCounts { zones } => self.zone_counts(zones),
             Request::Fragments => self.fragment_stats(),
             Request::ConnectionEvents { max } => self.connection_events(session, max),
+            Request::SetUnderlay(all) => self.set_underlay(Underlay::from(&*all))?,
+            Request::ChangeUnderlay(changes) => {
+                self.set_underlay(self.ledger.tables().underlay().after(&changes))?
+            }
             Request::Megaflows { rules } => self.megaflows(rules)?,
             Request::Ports => self.ports()?,
             Request::Workers => self.worker_stats()?,
@@ -515,6 +520,14 @@ impl Control {
         Ok(Reply::Applied {
             unattached: unattached.collect(),
         })
+    }
+
+    /// Looks up where tunnelled packets go in another network from now on.
+    fn set_underlay(&mut self, underlay: Underlay) -> Result<Reply, Refusal> {
+        let before = Arc::clone(self.ledger.tables());
+        self.ledger.set_underlay(underlay);
+        self.publish(before)?;
+        Ok(Reply::Done)
     }
 
     /// Gives the newest tables to all workers. `before` are the ones that they had: they are freed

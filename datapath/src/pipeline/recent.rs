@@ -40,14 +40,24 @@ pub struct Recent {
     touched: Vec<Touched>,
 }
 
-/// A flow that came or went.
+/// Something that changed.
 #[derive(Clone, Debug)]
 struct Touched {
     /// Of the tables that the change made.
     epoch: u64,
-    /// Of the bridge that it belongs to.
-    counters: Arc<LookupCounters>,
-    rule: Arc<Rule>,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    /// A flow came or went.
+    Flow {
+        /// Of the bridge that it belongs to.
+        counters: Arc<LookupCounters>,
+        rule: Arc<Rule>,
+    },
+    /// The network that carries tunnels.
+    Underlay,
 }
 
 /// What a translation's lookups saw that did not come from the packet as it is.
@@ -58,6 +68,8 @@ pub struct Seen {
     words: Box<[Word]>,
     /// The answer has nothing that belongs to the tables which it came from.
     lasts: bool,
+    /// The answer rests on the network that carries tunnels.
+    pub(super) underlay: bool,
 }
 
 /// A word of the key as all lookups saw it.
@@ -115,6 +127,19 @@ impl Recent {
         if len > RECENT_MAX {
             return Self::new(epoch);
         }
+        let flow = |rule: &Arc<Rule>| What::Flow {
+            counters: Arc::clone(counters),
+            rule: Arc::clone(rule),
+        };
+        self.with(epoch, len, rules.map(flow))
+    }
+
+    /// The same after a change of the network that carries tunnels, and of nothing else.
+    pub(super) fn after_underlay(&self, epoch: u64) -> Self {
+        self.with(epoch, 1, std::iter::once(What::Underlay))
+    }
+
+    fn with(&self, epoch: u64, len: usize, what: impl Iterator<Item = What>) -> Self {
         let mut since = self.since;
         let forgotten = (self.touched.len() + len).saturating_sub(RECENT_MAX);
         if let Some(last) = forgotten.checked_sub(1).and_then(|at| self.touched.get(at)) {
@@ -124,11 +149,7 @@ impl Recent {
         let kept = self.touched.iter().filter(|touched| touched.epoch > since);
         let mut touched = Vec::with_capacity(RECENT_MAX.min(self.touched.len() + len));
         touched.extend(kept.cloned());
-        touched.extend(rules.map(|rule| Touched {
-            epoch,
-            counters: Arc::clone(counters),
-            rule: Arc::clone(rule),
-        }));
+        touched.extend(what.map(|what| Touched { epoch, what }));
         Self {
             epoch,
             since,
@@ -150,15 +171,15 @@ impl Recent {
 
 impl Touched {
     fn concerns(&self, answer: &Answer<'_>) -> bool {
-        let table = self.rule.flow().table;
-        let looked = |lookup: &Lookup| {
-            lookup.table == table && Arc::ptr_eq(&lookup.counters, &self.counters)
+        let (counters, rule) = match &self.what {
+            What::Flow { counters, rule } => (counters, rule),
+            What::Underlay => return answer.seen.underlay,
         };
-        answer.lookups.iter().any(looked) && answer.may_match(&self.rule)
-            || answer
-                .renews
-                .iter()
-                .any(|rule| Arc::ptr_eq(rule, &self.rule))
+        let table = rule.flow().table;
+        let looked =
+            |lookup: &Lookup| lookup.table == table && Arc::ptr_eq(&lookup.counters, counters);
+        answer.lookups.iter().any(looked) && answer.may_match(rule)
+            || answer.renews.iter().any(|other| Arc::ptr_eq(other, rule))
     }
 }
 
@@ -276,6 +297,7 @@ impl Sight {
         Seen {
             words: words.collect(),
             lasts: actions.iter().all(DpAction::lasts),
+            underlay: false,
         }
     }
 }
@@ -374,6 +396,16 @@ mod tests {
     }
 
     #[test]
+    fn the_network_of_tunnels_concerns_only_answers_that_rest_on_it() {
+        let counters = Arc::<LookupCounters>::default();
+        let mut kept = Kept::new(&counters);
+        let changed = Recent::new(3).after_underlay(4);
+        assert!(kept.survives(&changed, 3));
+        kept.seen.underlay = true;
+        assert!(!kept.survives(&changed, 3) && kept.survives(&changed, 4));
+    }
+
+    #[test]
     fn a_flow_that_is_kept_young_is_missed_when_it_goes() {
         let counters = Arc::<LookupCounters>::default();
         let learned = rule(9, tcp(1));
@@ -448,7 +480,10 @@ mod tests {
             prop_assert_eq!(after.len(), recent.touched.len());
             for ((epoch, rule), touched) in after.into_iter().zip(&recent.touched) {
                 prop_assert_eq!(*epoch, touched.epoch);
-                prop_assert!(Arc::ptr_eq(rule, &touched.rule));
+                let What::Flow { rule: known, .. } = &touched.what else {
+                    return Err(TestCaseError::fail("no flow"));
+                };
+                prop_assert!(Arc::ptr_eq(rule, known));
             }
         }
     }

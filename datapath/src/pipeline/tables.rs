@@ -31,6 +31,7 @@ use super::shelf::Shelf;
 use super::vlan::Membership;
 use crate::fdb::Fdb;
 use crate::port::PortIndex;
+use crate::tunnel::underlay::Underlay;
 
 /// Why a desired state or a change of flows is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -197,6 +198,8 @@ pub struct Tables {
     ports: Arc<Vec<Option<Arc<Port>>>>,
     /// Where translations stopped.
     stops: Arc<Stops>,
+    /// The network that carries tunnels.
+    underlay: Underlay,
 }
 
 impl Bridge {
@@ -348,6 +351,7 @@ impl Tables {
             bridges,
             ports: Arc::new(ports.into_iter().map(|port| port.map(Arc::new)).collect()),
             stops: previous.map_or_else(Arc::default, |tables| Arc::clone(&tables.stops)),
+            underlay: previous.map_or_else(Underlay::default, |tables| tables.underlay.clone()),
         };
         if let Some(previous) = previous {
             tables.forget_since(previous);
@@ -381,7 +385,26 @@ impl Tables {
             bridges,
             ports: Arc::clone(&self.ports),
             stops: Arc::clone(&self.stops),
+            underlay: self.underlay.clone(),
         }
+    }
+
+    /// The same with another network that carries tunnels.
+    #[must_use]
+    pub fn with_underlay(&self, underlay: Underlay) -> Self {
+        let recent = self.recent.after_underlay(self.epoch + 1);
+        Self {
+            epoch: recent.epoch(),
+            recent,
+            underlay,
+            ..self.clone()
+        }
+    }
+
+    /// The network that carries tunnels.
+    #[must_use]
+    pub fn underlay(&self) -> &Underlay {
+        &self.underlay
     }
 
     /// What the last changes touched.

@@ -3,9 +3,16 @@
 use serde::{Deserialize, Serialize};
 use vswitch_flow::OfPort;
 
+use crate::tunnel::TunnelSpec;
+
 /// A bridge's number, chosen by `vswitchd` and never used again for another bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BridgeId(pub u32);
+
+impl BridgeId {
+    /// What a port has instead that is on no bridge: an uplink or a socket.
+    pub const NONE: Self = Self(u32::MAX);
+}
 
 /// A port's number, unique over all bridges, chosen by `vswitchd` and small: the datapath indexes
 /// arrays with it.
@@ -144,6 +151,13 @@ pub enum PortKind {
     Null,
     /// Plays a capture file in, writes what goes out to another.
     Pcap,
+    /// A tunnel. It has no device: its packets go and come by other ports.
+    Tunnel(Box<TunnelSpec>),
+    /// AF_XDP sockets on a device that the host goes on using: only tunnelled packets, and what
+    /// else is asked for, come here. It is on no bridge.
+    Uplink,
+    /// A UDP socket of the host for tunnelled packets. It is on no bridge.
+    Socket,
 }
 
 /// A port.
@@ -151,7 +165,7 @@ pub enum PortKind {
 pub struct PortSpec {
     /// Its number in the datapath.
     pub id: PortId,
-    /// The bridge it is on.
+    /// The bridge it is on, or [`BridgeId::NONE`].
     pub bridge: BridgeId,
     /// Its name.
     pub name: String,

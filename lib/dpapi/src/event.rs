@@ -3,6 +3,8 @@
 //! Packets for controllers may be lost when nobody takes them: they are counted then, and the
 //! packets that follow say how many. What became of flows is never lost.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use vswitch_flow::action::Reason;
 use vswitch_flow::{FlowMod, FlowRule, Match, OfPort};
@@ -42,6 +44,14 @@ pub enum Event {
         bridge: BridgeId,
         /// The flow with its new timeouts.
         rule: Box<FlowRule>,
+    },
+    /// A tunnel needs the Ethernet address of a neighbour that is not known. Told at most once a
+    /// second for each.
+    Resolve {
+        /// The number of the device on which it is.
+        device: u32,
+        /// Who.
+        address: IpAddr,
     },
 }
 

@@ -9,6 +9,7 @@ use crate::conntrack::{
 };
 use crate::desired::{Attachment, BridgeId, Desired, PortId};
 use crate::event::Event;
+use crate::tunnel::{Underlay, UnderlayChange};
 
 /// What `vswitchd` asks. Each has the reply that is named with it, or [`Reply::Refused`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +194,11 @@ pub enum Request {
         /// Most rows of the reply.
         max: u32,
     },
+    /// All that is known of the network that carries tunnels; replaces what was known.
+    /// [`Reply::Done`].
+    SetUnderlay(Box<Underlay>),
+    /// What has changed of it, in order; [`Reply::Done`].
+    ChangeUnderlay(Vec<UnderlayChange>),
 }
 
 /// How a worker waits when no packet comes.

@@ -17,9 +17,13 @@ use vswitch_dpapi::message::{
     PortCounters, PortStats, Reply, Request, StageStats, State, TableStats, TraceFrame,
     TraceReport, TraceRequest, WorkerStats,
 };
+use vswitch_dpapi::tunnel::{
+    RouteHop, RouteKind, UnderlayAddress, UnderlayDevice, UnderlayNeighbour, UnderlayRoute,
+};
 use vswitch_dpapi::{
-    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Event, FlowLimit, Fragments,
-    MirrorSpec, PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, VERSION, VlanMode,
+    Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Endpoint, Event, FlowLimit,
+    Fragments, MirrorSpec, PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, TunnelKey,
+    TunnelKind, TunnelSpec, TunnelTos, TunnelWay, Underlay, UnderlayChange, VERSION, VlanMode,
     VlanSpec, XskMode,
 };
 use vswitch_flow::action::{CtHelper, Reason};
@@ -68,7 +72,9 @@ fn covered(request: &Request, reply: &Reply) {
         | Request::ConnectionStats
         | Request::ZoneCounts { .. }
         | Request::Fragments
-        | Request::ConnectionEvents { .. } => {}
+        | Request::ConnectionEvents { .. }
+        | Request::SetUnderlay(_)
+        | Request::ChangeUnderlay(_) => {}
     }
     match reply {
         Reply::Hello { .. }
@@ -182,8 +188,102 @@ fn desired() -> Desired {
             ),
             port(6, PortKind::Null),
             port(7, PortKind::Pcap),
+            port(8, PortKind::Tunnel(Box::new(tunnel()))),
+            port(9, PortKind::Uplink),
+            port(10, PortKind::Socket),
         ],
     }
+}
+
+fn tunnel() -> TunnelSpec {
+    TunnelSpec {
+        kind: TunnelKind::Geneve,
+        remote: Endpoint::Address([10, 1, 1, 1].into()),
+        local: Some(Endpoint::Flow),
+        in_key: TunnelKey::Id(5),
+        out_key: TunnelKey::Flow,
+        udp_port: 6081,
+        csum: Some(true),
+        ttl: Some(9),
+        tos: TunnelTos::Set(0x28),
+        dont_fragment: true,
+        way: TunnelWay::Bridge,
+        check_source: true,
+    }
+}
+
+fn underlay() -> Underlay {
+    Underlay {
+        devices: vec![UnderlayDevice {
+            ifindex: 3,
+            name: "br-u".into(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            up: true,
+            internal: Some(PortId(4)),
+            uplink: None,
+            socket: Some(PortId(10)),
+        }],
+        addresses: vec![UnderlayAddress {
+            device: 3,
+            address: [10, 1, 1, 2].into(),
+            prefix_len: 24,
+        }],
+        routes: vec![UnderlayRoute {
+            prefix: [10, 1, 1, 0].into(),
+            prefix_len: 24,
+            metric: 100,
+            kind: RouteKind::Unicast,
+            hops: vec![RouteHop {
+                device: 3,
+                gateway: Some([10, 1, 1, 9].into()),
+                weight: 1,
+            }],
+            source: Some([10, 1, 1, 2].into()),
+            mtu: Some(1400),
+        }],
+        neighbours: vec![UnderlayNeighbour {
+            device: 3,
+            address: [10, 1, 1, 1].into(),
+            mac: [2, 0, 0, 0, 0, 2],
+        }],
+    }
+}
+
+fn underlay_changes() -> Vec<UnderlayChange> {
+    let Underlay {
+        devices,
+        addresses,
+        routes,
+        neighbours,
+    } = underlay();
+    let devices = devices.into_iter().map(UnderlayChange::Device);
+    let addresses = addresses.into_iter().flat_map(|address| {
+        [
+            UnderlayChange::Address(address),
+            UnderlayChange::NoAddress(address),
+        ]
+    });
+    let routes = routes.into_iter().map(UnderlayChange::Route);
+    let neighbours = neighbours.into_iter().map(UnderlayChange::Neighbour);
+    let gone = [
+        UnderlayChange::NoDevice(3),
+        UnderlayChange::NoRoute {
+            prefix: [10, 1, 1, 0].into(),
+            prefix_len: 24,
+            metric: 100,
+        },
+        UnderlayChange::NoNeighbour {
+            device: 3,
+            address: [10, 1, 1, 1].into(),
+        },
+    ];
+    devices
+        .chain(addresses)
+        .chain(routes)
+        .chain(neighbours)
+        .chain(gone)
+        .collect()
 }
 
 fn settings() -> CtSettings {
@@ -411,6 +511,8 @@ fn requests() -> Vec<Request> {
         Request::ZoneCounts { zones: vec![1, 2] },
         Request::Fragments,
         Request::ConnectionEvents { max: 100 },
+        Request::SetUnderlay(Box::new(underlay())),
+        Request::ChangeUnderlay(underlay_changes()),
     ];
     requests.extend(
         attachments
@@ -570,6 +672,10 @@ fn replies() -> Vec<Reply> {
         Reply::Event(Box::new(Event::Timeouts {
             bridge: BridgeId(1),
             rule: Box::new(rule()),
+        })),
+        Reply::Event(Box::new(Event::Resolve {
+            device: 3,
+            address: [10, 1, 1, 1].into(),
         })),
         Reply::FdbStats(FdbStats {
             len: 1,

@@ -88,7 +88,7 @@ impl Control {
     /// Takes note of what the datapath tells.
     pub fn happened(&mut self, event: Event) {
         match &event {
-            Event::PacketIn(_) => {}
+            Event::PacketIn(_) | Event::Resolve { .. } => {}
             Event::FlowRemoved {
                 bridge,
                 rule,

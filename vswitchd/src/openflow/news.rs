@@ -67,7 +67,7 @@ impl Control {
                     let counters = (packets, bytes, Duration::from_millis(age_ms));
                     self.tell_removed(bridge.0, &rule, reason, counters);
                 }
-                Event::Learned { .. } | Event::Timeouts { .. } => {}
+                Event::Learned { .. } | Event::Timeouts { .. } | Event::Resolve { .. } => {}
             }
         }
         let changed = self.tables.iter();
