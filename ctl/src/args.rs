@@ -13,6 +13,7 @@ use vswitch_rpc::{DEFAULT_RUNDIR, RUNDIR_VARIABLE};
 
 use crate::commands::{self, Argument, Command, Run};
 use crate::generate;
+use crate::openflow::papers::Papers;
 
 /// What `--timeout` is without being given: longer than any command takes on a machine in trouble
 /// (starting a datapath included), short enough for a person to see that something hangs.
@@ -35,6 +36,8 @@ pub struct Globals {
     pub timeout: Duration,
     /// Versions of OpenFlow to offer.
     pub versions: Vec<Version>,
+    /// Who we are to switches that speak TLS.
+    pub papers: Papers,
 }
 
 impl Globals {
@@ -52,6 +55,11 @@ impl Globals {
                 .expect("it has a default")
                 .copied()
                 .collect(),
+            papers: Papers {
+                private_key: matches.get_one("private-key").cloned(),
+                certificate: matches.get_one("certificate").cloned(),
+                ca_cert: matches.get_one("ca-cert").cloned(),
+            },
         }
     }
 }
@@ -90,7 +98,17 @@ pub fn parser() -> clap::Command {
     root.subcommand(generate::parser())
 }
 
-fn globals() -> [clap::Arg; 4] {
+fn globals() -> [clap::Arg; 7] {
+    let file = |name: &'static str, letter: char, help: &'static str| {
+        clap::Arg::new(name)
+            .long(name)
+            .short(letter)
+            .value_name("FILE")
+            .help(help)
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(clap::ValueHint::FilePath)
+            .global(true)
+    };
     [
         clap::Arg::new("rundir")
             .long("rundir")
@@ -124,6 +142,17 @@ fn globals() -> [clap::Arg; 4] {
             .value_delimiter(',')
             .value_parser(ValueParser::from(openflow_version))
             .global(true),
+        file(
+            "private-key",
+            'p',
+            "Our private key for ssl: switches, in PEM",
+        ),
+        file("certificate", 'c', "The certificate of that key"),
+        file(
+            "ca-cert",
+            'C',
+            "The authorities whose word is taken for who a switch is",
+        ),
     ]
 }
 

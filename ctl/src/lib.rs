@@ -88,6 +88,7 @@ fn carry_out(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failur
         rundir: globals.rundir.clone(),
         versions: globals.versions.clone(),
         timeout: globals.timeout,
+        papers: globals.papers.clone(),
         json: globals.json,
     };
     match command.run {

@@ -9,6 +9,7 @@
 )]
 
 mod controllers;
+mod tls;
 mod transcripts;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     }
     let mut trials = transcripts::trials();
     trials.extend(controllers::trials());
+    trials.extend(tls::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

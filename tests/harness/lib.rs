@@ -11,6 +11,7 @@
     reason = "proofs of real processes wait and measure in wall time"
 )]
 
+pub mod authority;
 pub mod device;
 pub mod netns;
 pub mod openflow;

@@ -82,8 +82,8 @@ pub(super) const SET: Command = Command {
            mac_table_size=N   how many addresses the bridge may learn\n\
            mac_aging_time=S   seconds after which an unseen address is forgotten\n\
            fail_mode=MODE     standalone or secure\n\
-           controller=LIST    tcp:ADDRESS[:PORT] or ptcp:[PORT][:ADDRESS], with commas; empty for \
-           none\n\
+           controller=LIST    tcp:ADDRESS[:PORT] or ptcp:[PORT][:ADDRESS], or ssl: and pssl: with TLS \
+           (set-ssl), with commas; empty for none\n\
            datapath_id=HEX    the OpenFlow number, 16 hexadecimal digits\n\
            flow_limit=N       most flows that table 0 takes\n\
            fragments=HOW      what flows see of them: normal, drop or nx-match",

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod mirror;
 pub mod openflow;
 pub mod port;
+pub mod ssl;
 pub mod switch;
 
 use std::io::Write;
@@ -168,6 +169,9 @@ pub const COMMANDS: &[Command] = &[
     port::DUMP,
     mirror::ADD,
     mirror::DEL,
+    ssl::SET,
+    ssl::SHOW,
+    ssl::DEL,
     flow::TRACE,
     openflow::flows::ADD,
     openflow::flows::ADD_ALL,

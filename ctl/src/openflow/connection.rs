@@ -16,7 +16,11 @@ use vswitch_openflow::hello::Hello;
 use vswitch_openflow::message::{Decoded, Message};
 use vswitch_openflow::multipart::{Reply, Request};
 
+use vswitch_tls::explain;
+use vswitch_tls::rustls::{ClientConnection, StreamOwned};
+
 use super::Trouble;
+use super::papers::Papers;
 use super::target::Target;
 
 /// Bytes read at a time.
@@ -39,6 +43,95 @@ pub struct Refused {
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn set_timeouts(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => {
+                stream.set_read_timeout(timeout)?;
+                stream.set_write_timeout(timeout)
+            }
+            Self::Tcp(stream) => set_tcp_timeouts(stream, timeout),
+            // It may have to write to read, and to read to write.
+            Self::Tls(stream) => set_tcp_timeouts(&stream.sock, timeout),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.write_all(bytes),
+            Self::Tcp(stream) => stream.write_all(bytes),
+            Self::Tls(stream) => {
+                stream.write_all(bytes)?;
+                stream.flush()
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.read(bytes),
+            Self::Tcp(stream) => stream.read(bytes),
+            Self::Tls(stream) => match stream.read(bytes) {
+                // It did not say that it would end.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+                result => result,
+            },
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.conn.send_close_notify();
+            // Who does not take it learns of the end from the socket's.
+            let _ = stream.flush();
+        }
+    }
+}
+
+fn set_tcp_timeouts(stream: &TcpStream, timeout: Option<Duration>) -> io::Result<()> {
+    stream.set_read_timeout(timeout)?;
+    stream.set_write_timeout(timeout)
+}
+
+/// Has both sides prove who they are before `deadline`.
+fn secure(
+    mut connection: ClientConnection,
+    mut socket: TcpStream,
+    deadline: Instant,
+) -> io::Result<Stream> {
+    while connection.is_handshaking() {
+        let left = deadline.saturating_duration_since(now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        set_tcp_timeouts(&socket, Some(left))?;
+        if connection.wants_write() {
+            connection.write_tls(&mut socket)?;
+            continue;
+        }
+        if connection.read_tls(&mut socket)? == 0 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if let Err(error) = connection.process_new_packets() {
+            // It is told why, if it listens.
+            let _ = connection.write_tls(&mut socket);
+            return Err(io::Error::other(error));
+        }
+    }
+    Ok(Stream::Tls(Box::new(StreamOwned::new(connection, socket))))
+}
+
+/// What TLS says of a connection that failed.
+fn tls_error(error: &io::Error) -> Option<String> {
+    let inner = error
+        .get_ref()?
+        .downcast_ref::<vswitch_tls::rustls::Error>()?;
+    Some(explain(inner))
 }
 
 /// A connection that speaks one version.
@@ -56,10 +149,21 @@ pub struct Connection {
 
 impl Connection {
     /// Connects and agrees on one of `versions`.
-    pub fn open(target: Target, versions: &[Version], timeout: Duration) -> Result<Self, Trouble> {
-        let failed = |error| Trouble::Connect {
-            target: target.to_string(),
-            error,
+    pub fn open(
+        target: Target,
+        papers: &Papers,
+        versions: &[Version],
+        timeout: Duration,
+    ) -> Result<Self, Trouble> {
+        let failed = |error| match tls_error(&error) {
+            Some(why) => Trouble::Tls {
+                target: target.to_string(),
+                why,
+            },
+            None => Trouble::Connect {
+                target: target.to_string(),
+                error,
+            },
         };
         let stream = match &target {
             Target::Unix(path) => Stream::Unix(UnixStream::connect(path).map_err(failed)?),
@@ -67,6 +171,20 @@ impl Connection {
                 let stream = TcpStream::connect_timeout(address, timeout).map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
                 Stream::Tcp(stream)
+            }
+            Target::Ssl(address) => {
+                // Who we are is known before anybody is troubled.
+                let connection = papers.connect(*address)?;
+                let deadline = now() + timeout;
+                let stream = TcpStream::connect_timeout(address, timeout).map_err(failed)?;
+                stream.set_nodelay(true).map_err(failed)?;
+                secure(connection, stream, deadline).map_err(|error| match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        Trouble::Timeout(timeout)
+                    }
+                    io::ErrorKind::ConnectionReset => Trouble::Closed(target.to_string()),
+                    _ => failed(error),
+                })?
             }
         };
         let highest = versions.iter().copied().max().unwrap_or(Version::V13);
@@ -132,15 +250,10 @@ impl Connection {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let timeout = Some(self.timeout);
-        let result = match &mut self.stream {
-            Stream::Unix(stream) => stream
-                .set_write_timeout(timeout)
-                .and_then(|()| stream.write_all(bytes)),
-            Stream::Tcp(stream) => stream
-                .set_write_timeout(timeout)
-                .and_then(|()| stream.write_all(bytes)),
-        };
+        let result = self
+            .stream
+            .set_timeouts(Some(self.timeout))
+            .and_then(|()| self.stream.write_all(bytes));
         result.map_err(|error| self.broken(error))
     }
 
@@ -180,14 +293,10 @@ impl Connection {
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(Trouble::Timeout(self.timeout));
             }
-            let result = match &mut self.stream {
-                Stream::Unix(stream) => stream
-                    .set_read_timeout(left)
-                    .and_then(|()| stream.read(&mut bytes)),
-                Stream::Tcp(stream) => stream
-                    .set_read_timeout(left)
-                    .and_then(|()| stream.read(&mut bytes)),
-            };
+            let result = self
+                .stream
+                .set_timeouts(left)
+                .and_then(|()| self.stream.read(&mut bytes));
             match result {
                 Ok(0) => return Err(Trouble::Closed(self.target.to_string())),
                 Ok(size) => {
@@ -201,6 +310,12 @@ impl Connection {
     }
 
     fn broken(&self, error: io::Error) -> Trouble {
+        if let Some(why) = tls_error(&error) {
+            return Trouble::Tls {
+                target: self.target.to_string(),
+                why,
+            };
+        }
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Trouble::Timeout(self.timeout),
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {

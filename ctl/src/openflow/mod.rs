@@ -7,6 +7,7 @@
 //! Spec: OpenFlow 1.0.1, 1.3.5, 1.4.1; `ovs-ofctl(8)` for words and spelling.
 
 pub mod connection;
+pub mod papers;
 pub mod session;
 pub mod target;
 pub mod text;
@@ -32,6 +33,14 @@ pub enum Trouble {
         target: String,
         /// What the kernel said.
         error: io::Error,
+    },
+    /// One side does not believe the other, or does not speak TLS.
+    #[error("{target}: {why}")]
+    Tls {
+        /// Where to.
+        target: String,
+        /// What is wrong, in words about "it", the switch.
+        why: String,
     },
     /// The switch closed the connection.
     #[error("{0}: the switch closed the connection")]

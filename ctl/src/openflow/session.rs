@@ -13,6 +13,7 @@ use vswitch_openflow::multipart::{Reply, Request};
 use vswitch_openflow::port::PortDesc;
 
 use super::connection::Connection;
+use super::papers::Papers;
 use super::target::{Service, Target};
 use super::{Trouble, text};
 
@@ -28,6 +29,8 @@ pub struct Session {
     pub versions: Vec<Version>,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// Who we are where TLS is spoken.
+    pub papers: Papers,
     /// For programs rather than people.
     pub json: bool,
 }
@@ -41,13 +44,13 @@ impl Session {
     /// Connects to the switch of that name in one of these versions.
     pub fn open_with(&self, name: &str, versions: &[Version]) -> Result<Connection, Trouble> {
         let target = Target::find(name, &self.rundir, Service::Management)?;
-        Connection::open(target, versions, self.timeout)
+        Connection::open(target, &self.papers, versions, self.timeout)
     }
 
     /// Connects to where the switch shows what it and its controllers say.
     pub fn snoop(&self, name: &str) -> Result<Connection, Trouble> {
         let target = Target::find(name, &self.rundir, Service::Snoop)?;
-        Connection::open(target, &self.versions, self.timeout)
+        Connection::open(target, &self.papers, &self.versions, self.timeout)
     }
 
     /// The text of a file, or of standard input for `-`.

@@ -20,17 +20,26 @@ pub enum Target {
     Unix(PathBuf),
     /// TCP.
     Tcp(SocketAddr),
+    /// TLS.
+    Ssl(SocketAddr),
 }
 
 /// An address that leads nowhere.
 #[derive(Debug, Error)]
 pub enum BadTarget {
     /// Not a kind of connection that is offered.
-    #[error("'{0}' is no bridge, unix:PATH or tcp:ADDRESS[:PORT]")]
+    #[error("'{0}' is no bridge, unix:PATH, tcp:ADDRESS[:PORT] or ssl:ADDRESS[:PORT]")]
     Kind(String),
-    /// The address behind `tcp:` cannot be read.
-    #[error("'{0}' is no address: write tcp:192.0.2.1:6653 or tcp:[2001:db8::1]:6653")]
-    Address(String),
+    /// The address behind `tcp:` or `ssl:` cannot be read.
+    #[error(
+        "'{address}' is no address: write {method}:192.0.2.1:6653 or {method}:[2001:db8::1]:6653"
+    )]
+    Address {
+        /// `tcp` or `ssl`.
+        method: &'static str,
+        /// What was typed behind it.
+        address: String,
+    },
     /// There is no such bridge.
     #[error("{name} is not a bridge: nothing listens on {}", socket.display())]
     NoBridge {
@@ -56,10 +65,19 @@ impl Target {
         if let Some(path) = name.strip_prefix("unix:") {
             return Ok(Self::Unix(rundir.join(path)));
         }
-        if let Some(address) = name.strip_prefix("tcp:") {
-            return parse_address(address)
-                .map(Self::Tcp)
-                .ok_or_else(|| BadTarget::Address(address.to_owned()));
+        for method in ["tcp", "ssl"] {
+            let rest = name.strip_prefix(method);
+            let Some(text) = rest.and_then(|rest| rest.strip_prefix(':')) else {
+                continue;
+            };
+            let address = parse_address(text).ok_or_else(|| BadTarget::Address {
+                method,
+                address: text.to_owned(),
+            })?;
+            return Ok(match method {
+                "ssl" => Self::Ssl(address),
+                _ => Self::Tcp(address),
+            });
         }
         if name.contains(':') {
             return Err(BadTarget::Kind(name.to_owned()));
@@ -104,6 +122,7 @@ impl fmt::Display for Target {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Ssl(address) => write!(f, "ssl:{address}"),
         }
     }
 }
@@ -124,12 +143,18 @@ mod tests {
             ("tcp:192.0.2.1:6633", "tcp:192.0.2.1:6633"),
             ("tcp:[2001:db8::1]", "tcp:[2001:db8::1]:6653"),
             ("tcp:[2001:db8::1]:1", "tcp:[2001:db8::1]:1"),
+            ("ssl:192.0.2.1", "ssl:192.0.2.1:6653"),
+            ("ssl:[2001:db8::1]:1", "ssl:[2001:db8::1]:1"),
             ("unix:/run/x.mgmt", "unix:/run/x.mgmt"),
         ] {
             assert_eq!(find(text, nowhere).unwrap().to_string(), shown);
         }
         assert!(matches!(
-            find("ssl:192.0.2.1", nowhere),
+            find("ssl:[", nowhere),
+            Err(BadTarget::Address { method: "ssl", .. })
+        ));
+        assert!(matches!(
+            find("tls:192.0.2.1", nowhere),
             Err(BadTarget::Kind(_))
         ));
     }

@@ -33,6 +33,7 @@ pub mod method;
 pub mod mirror;
 pub mod port;
 pub mod show;
+pub mod ssl;
 pub mod text;
 
 pub use envelope::{Request, Response};

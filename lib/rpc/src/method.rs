@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Code, Refusal};
-use crate::{bridge, datapath, dpctl, flow, mirror, port, show};
+use crate::{bridge, datapath, dpctl, flow, mirror, port, show, ssl};
 
 /// Settings as they were typed: `key=value`. `vswitchd` knows the keys and refuses the others with
 /// the list of those it allows.
@@ -139,6 +139,10 @@ methods! {
 
     AddMirror(mirror::AddMirror) = "add-mirror" -> Done;
     DelMirror(mirror::DelMirror) = "del-mirror" -> Done;
+
+    SetSsl(ssl::SetSsl) = "set-ssl" -> Done;
+    ReadSsl(ssl::ReadSsl) = "get-ssl" -> Option<ssl::SetSsl>;
+    DelSsl(ssl::DelSsl) = "del-ssl" -> Done;
 
     FdbShow(bridge::FdbShow) = "fdb-show" -> Vec<bridge::FdbEntry>;
     FdbFlush(bridge::FdbFlush) = "fdb-flush" -> Done;

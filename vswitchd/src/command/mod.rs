@@ -8,6 +8,7 @@ mod frame;
 mod mirror;
 mod port;
 mod show;
+mod ssl;
 mod tracking;
 
 use serde::Serialize;
@@ -43,6 +44,9 @@ impl Control {
             Call::DumpPorts(call) => reply(self.dump_ports(&call).await),
             Call::AddMirror(call) => reply(self.add_mirror(call).await),
             Call::DelMirror(call) => reply(self.del_mirror(call).await),
+            Call::SetSsl(call) => reply(self.set_ssl(call).await),
+            Call::ReadSsl(_) => reply(self.read_ssl()),
+            Call::DelSsl(_) => reply(self.del_ssl().await),
             Call::FdbShow(call) => reply(self.fdb_show(&call).await),
             Call::FdbFlush(call) => reply(self.fdb_flush(&call).await),
             Call::FdbStats(call) => reply(self.fdb_stats(&call).await),

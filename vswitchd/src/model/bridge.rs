@@ -110,8 +110,8 @@ pub const KEYS: &[Key<BridgeSettings>] = &[
     Key {
         name: "controller",
         live: true,
-        takes: "tcp:ADDRESS[:PORT] and ptcp:[PORT][:ADDRESS], separated by commas; ssl: is not part of \
-                this version",
+        takes: "tcp:ADDRESS[:PORT], ssl:ADDRESS[:PORT], ptcp:[PORT][:ADDRESS] and \
+                pssl:[PORT][:ADDRESS], separated by commas",
         set: |bridge, text| {
             bridge.controllers = target::parse_list(text)?;
             Some(())

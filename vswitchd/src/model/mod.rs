@@ -14,6 +14,7 @@ pub mod mirror;
 pub mod name;
 pub mod port;
 pub mod refusal;
+pub mod ssl;
 pub mod switch;
 pub mod target;
 
@@ -21,5 +22,6 @@ pub use bridge::{Bridge, BridgeSettings};
 pub use mirror::Mirror;
 pub use port::{Port, PortSettings};
 pub use refusal::ModelError;
+pub use ssl::Ssl;
 pub use switch::Switch;
 pub use target::Target;

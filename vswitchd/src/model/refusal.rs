@@ -1,5 +1,7 @@
 //! Why a change of the model was refused, as sentences for people.
 
+use std::path::PathBuf;
+
 use vswitch_rpc::port::Kind;
 use vswitch_rpc::{Code, Refusal};
 
@@ -147,6 +149,9 @@ pub enum ModelError {
         /// The mirror.
         mirror: String,
     },
+    /// A path that depends on where a process runs.
+    #[error("{} is not possible: the path has to begin with /", .0.display())]
+    Relative(PathBuf),
     /// A patch port whose peer is itself, or belongs to somebody else.
     #[error("{0}")]
     Peer(String),
@@ -183,6 +188,7 @@ impl From<ModelError> for Refusal {
             | ModelError::OfPortsExhausted(_)
             | ModelError::PortsExhausted
             | ModelError::Mirror(_)
+            | ModelError::Relative(_)
             | ModelError::Peer(_) => Self::new(Code::Refused, message),
         }
     }

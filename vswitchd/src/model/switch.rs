@@ -14,6 +14,7 @@ use super::mirror::{self, Mirror};
 use super::name::{self, Named};
 use super::port::{self, OF_PORT_MAX, Port, PortSettings};
 use super::refusal::ModelError;
+use super::ssl::Ssl;
 
 /// Largest number of a port in the datapath.
 const PORT_ID_MAX: u32 = 65_535;
@@ -27,6 +28,8 @@ pub struct Switch {
     pub next_bridge: u32,
     /// How connections are tracked.
     pub conntrack: CtSettings,
+    /// How it proves to controllers who it is.
+    pub ssl: Option<Ssl>,
 }
 
 /// A port as it was asked for, its kind settled.

@@ -1,4 +1,4 @@
-//! Where a bridge's controllers are, as it is typed: `tcp:10.0.0.1:6653,ptcp:6654`.
+//! Where a bridge's controllers are, as it is typed: `tcp:10.0.0.1:6653,pssl:6654`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,17 +16,39 @@ pub enum Target {
     Tcp(SocketAddr),
     /// Clients connect to us here.
     Ptcp(SocketAddr),
+    /// We connect to it, with TLS.
+    Ssl(SocketAddr),
+    /// Clients connect to us here, with TLS.
+    Pssl(SocketAddr),
+}
+
+impl Target {
+    /// TLS is spoken.
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Self::Ssl(_) | Self::Pssl(_))
+    }
+
+    /// The others come to us.
+    pub fn is_passive(&self) -> bool {
+        matches!(self, Self::Ptcp(_) | Self::Pssl(_))
+    }
 }
 
 /// As it would be typed, with everything said.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "tcp:{address}"),
-            Self::Ptcp(address) => match address.ip() {
-                IpAddr::V4(ip) => write!(f, "ptcp:{}:{ip}", address.port()),
-                IpAddr::V6(ip) => write!(f, "ptcp:{}:[{ip}]", address.port()),
-            },
+        let (method, address) = match self {
+            Self::Tcp(address) => ("tcp", address),
+            Self::Ptcp(address) => ("ptcp", address),
+            Self::Ssl(address) => ("ssl", address),
+            Self::Pssl(address) => ("pssl", address),
+        };
+        if !self.is_passive() {
+            return write!(f, "{method}:{address}");
+        }
+        match address.ip() {
+            IpAddr::V4(ip) => write!(f, "{method}:{}:{ip}", address.port()),
+            IpAddr::V6(ip) => write!(f, "{method}:{}:[{ip}]", address.port()),
         }
     }
 }
@@ -46,13 +68,18 @@ pub fn parse_list(text: &str) -> Option<Vec<Target>> {
 fn parse(text: &str) -> Option<Target> {
     let (method, place) = text.split_once(':')?;
     match method {
-        "tcp" => {
+        "tcp" | "ssl" => {
             let default = |ip| SocketAddr::new(ip, PORT);
             let whole = place.parse().ok();
             let address = whole.or_else(|| ip(place).map(default))?;
-            (address.port() != 0).then_some(Target::Tcp(address))
+            let make = if method == "tcp" {
+                Target::Tcp
+            } else {
+                Target::Ssl
+            };
+            (address.port() != 0).then_some(make(address))
         }
-        "ptcp" => {
+        "ptcp" | "pssl" => {
             let (port, address) = match place.split_once(':') {
                 Some((port, address)) => (port, ip(address)?),
                 None => (place, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -62,7 +89,12 @@ fn parse(text: &str) -> Option<Target> {
             } else {
                 super::key::number(port, 1..=u16::MAX)?
             };
-            Some(Target::Ptcp(SocketAddr::new(address, port)))
+            let make = if method == "ptcp" {
+                Target::Ptcp
+            } else {
+                Target::Pssl
+            };
+            Some(make(SocketAddr::new(address, port)))
         }
         _ => None,
     }
@@ -93,6 +125,12 @@ mod tests {
             ("ptcp:", "ptcp:6653:0.0.0.0"),
             ("ptcp:7:127.0.0.1", "ptcp:7:127.0.0.1"),
             ("ptcp:7:[::]", "ptcp:7:[::]"),
+            ("ssl:10.0.0.1", "ssl:10.0.0.1:6653"),
+            ("ssl:[::1]:7", "ssl:[::1]:7"),
+            (
+                "pssl:,pssl:7:127.0.0.1",
+                "pssl:6653:0.0.0.0,pssl:7:127.0.0.1",
+            ),
             (
                 "tcp:1.1.1.1, tcp:1.1.1.1:6653,ptcp:9",
                 "tcp:1.1.1.1:6653,ptcp:9:0.0.0.0",
@@ -109,7 +147,10 @@ mod tests {
             "tcp",
             "tcp:",
             "tcp:host:1",
-            "ssl:1.1.1.1",
+            "ssl:",
+            "ssl:host",
+            "pssl:0",
+            "tls:1.1.1.1",
             "ptcp:0",
             "ptcp:x",
             "tcp:1.1.1.1:0",

@@ -203,6 +203,12 @@ pub enum End {
     /// The peer does not speak OpenFlow, or not any that we do.
     #[error("{0}")]
     Protocol(String),
+    /// TLS did not come about.
+    #[error("{0}")]
+    Tls(String),
+    /// The peer did not prove in time who it is.
+    #[error("it did not finish the TLS handshake within {} s", .0.as_secs())]
+    Slow(Duration),
     /// Nothing was heard of the peer.
     #[error("nothing was heard for {} s", .0.as_secs())]
     Silent(Duration),
@@ -248,9 +254,9 @@ struct Link {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(stream: Stream, id: LinkId, setting: Setting) -> End {
+pub async fn serve(mut stream: Stream, id: LinkId, setting: Setting) -> End {
     let mut framer = Framer::new();
-    let version = match timeout(PATIENCE, greet(&stream, &mut framer, &setting)).await {
+    let version = match timeout(PATIENCE, greet(&mut stream, &mut framer, &setting)).await {
         Ok(Ok(version)) => version,
         Ok(Err(end)) => return end,
         Err(_) => return End::Silent(PATIENCE),
@@ -294,7 +300,11 @@ pub async fn serve(stream: Stream, id: LinkId, setting: Setting) -> End {
 }
 
 /// Says hello and agrees on a version. What comes after the peer's hello stays in the framer.
-async fn greet(stream: &Stream, framer: &mut Framer, setting: &Setting) -> Result<Version, End> {
+async fn greet(
+    stream: &mut Stream,
+    framer: &mut Framer,
+    setting: &Setting,
+) -> Result<Version, End> {
     let ours = super::hello::ours();
     write_all(stream, &ours).await?;
     setting.copy(&ours);
@@ -325,7 +335,7 @@ fn protocol(error: OfError) -> End {
     End::Protocol(format!("it does not speak OpenFlow: {}", error.about))
 }
 
-async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_write(bytes) {
             Ok(size) => bytes = bytes.get(size..).unwrap_or_default(),

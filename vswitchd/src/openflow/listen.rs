@@ -4,16 +4,18 @@
 //! name away.
 //!
 //! Law: each door has at most [`LINKS_MAX`] connections at a time; further ones are closed at once,
-//! and the log says so once a minute. A controller that cannot be reached is tried again after 1 s,
+//! and the log says so once a minute. Who comes over TLS has [`HANDSHAKE`] to prove who it is and counts
+//! meanwhile; who cannot is told of in the log, at most once a second. A controller that cannot be reached is tried again after 1 s,
 //! then after twice as long each time, up to 8 s (`max_backoff` of Open vSwitch).
 
+use std::fmt::Display;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -21,7 +23,10 @@ use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
+use vswitch_tls::rustls::Connection;
+
 use super::hello;
+use super::keys::Keys;
 use super::link::{self, DoorId, End, LinkId, Setting, TargetState, Word};
 use super::stream::Stream;
 
@@ -34,8 +39,14 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest such pause, and how long a connection may take to be made.
 const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
+/// How long both sides may take to prove to each other who they are.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// How often the log says that connections are refused.
 const COMPLAINT: Duration = Duration::from_secs(60);
+
+/// How often the log says at most that a peer could not prove who it is.
+const REFUSAL: Duration = Duration::from_secs(1);
 
 /// A way in or out.
 #[derive(Debug)]
@@ -114,7 +125,7 @@ impl Door {
                 };
                 let copies = copies.subscribe();
                 links.set.spawn(async move {
-                    if let Err(error) = show(&stream, copies).await {
+                    if let Err(error) = show(stream, copies).await {
                         tracing::debug!(%error, "a listener has left");
                     }
                 });
@@ -127,9 +138,9 @@ impl Door {
         })
     }
 
-    /// Clients and controllers that come over TCP: `ptcp:`. That the address cannot be had is told
-    /// by the state, and tried again.
-    pub fn passive(address: SocketAddr, setting: Setting) -> Self {
+    /// Clients and controllers that come over TCP: `ptcp:`, or `pssl:` with keys. That the address cannot
+    /// be had is told by the state, and tried again.
+    pub fn passive(address: SocketAddr, keys: Option<Arc<Keys>>, setting: Setting) -> Self {
         let id = setting.door;
         let task = tokio::spawn(async move {
             let listener = loop {
@@ -142,9 +153,15 @@ impl Door {
             tell(&setting, TargetState::Listening).await;
             let mut links = Links::default();
             loop {
-                let stream = links.beside(listener.accept()).await;
-                let stream = stream.and_then(|(stream, _)| Stream::tcp(stream));
-                links.take(stream, &setting).await;
+                let accepted = links.beside(listener.accept()).await;
+                let stream = accepted.and_then(|(stream, peer)| Ok((Stream::tcp(stream)?, peer)));
+                match &keys {
+                    None => {
+                        let stream = stream.map(|(stream, _)| stream);
+                        links.take(stream, &setting).await;
+                    }
+                    Some(keys) => links.take_secure(stream, keys, &setting).await,
+                }
             }
         });
         Self {
@@ -154,30 +171,30 @@ impl Door {
         }
     }
 
-    /// A controller that we connect to: `tcp:`.
-    pub fn active(address: SocketAddr, bridge: &str, setting: Setting) -> Self {
+    /// A controller that we connect to: `tcp:`, or `ssl:` with keys.
+    pub fn active(
+        address: SocketAddr,
+        keys: Option<Arc<Keys>>,
+        bridge: &str,
+        setting: Setting,
+    ) -> Self {
         let id = setting.door;
         let bridge = bridge.to_owned();
         let task = tokio::spawn(async move {
             let mut backoff = BACKOFF;
             loop {
                 tell(&setting, TargetState::Connecting).await;
-                let why = match timeout(BACKOFF_MAX, TcpStream::connect(address)).await {
-                    Ok(Ok(stream)) => {
-                        let _ = stream.set_nodelay(true);
+                let why = match reach(address, keys.as_deref()).await {
+                    Ok(stream) => {
                         let begun = Instant::now();
-                        let end = match Stream::tcp(stream) {
-                            Ok(stream) => link::serve(stream, next_link(), setting.clone()).await,
-                            Err(error) => End::Io(error),
-                        };
+                        let end = link::serve(stream, next_link(), setting.clone()).await;
                         tracing::info!(bridge, %address, %end, "a controller has gone");
                         if begun.elapsed() > BACKOFF_MAX {
                             backoff = BACKOFF;
                         }
                         end.to_string()
                     }
-                    Ok(Err(error)) => error.to_string(),
-                    Err(_) => "no answer".into(),
+                    Err(why) => why,
                 };
                 tell(&setting, TargetState::Backoff(why)).await;
                 sleep(backoff).await;
@@ -192,6 +209,34 @@ impl Door {
     }
 }
 
+/// Connects to a controller; why not, in words.
+async fn reach(address: SocketAddr, keys: Option<&Keys>) -> Result<Stream, String> {
+    // Who we are is known before anybody is troubled.
+    let identity = keys.map(Keys::identity).transpose();
+    let identity = identity.map_err(|error| error.to_string())?;
+    let stream = match timeout(BACKOFF_MAX, TcpStream::connect(address)).await {
+        Ok(stream) => stream.map_err(|error| error.to_string())?,
+        Err(_) => return Err("no answer".into()),
+    };
+    let _ = stream.set_nodelay(true);
+    let mut stream = Stream::tcp(stream).map_err(|error| error.to_string())?;
+    if let Some(identity) = identity {
+        let connection = identity.connect(address.ip());
+        let connection = connection.map_err(|error| error.to_string())?;
+        let secured = secure(&mut stream, connection.into()).await;
+        secured.map_err(|end| end.to_string())?;
+    }
+    Ok(stream)
+}
+
+/// Has both sides prove who they are, in time.
+async fn secure(stream: &mut Stream, connection: Connection) -> Result<(), End> {
+    match timeout(HANDSHAKE, stream.secure(connection)).await {
+        Ok(result) => result,
+        Err(_) => Err(End::Slow(HANDSHAKE)),
+    }
+}
+
 async fn tell(setting: &Setting, state: TargetState) {
     let door = setting.door;
     let _ = setting.words.send(Word::Target { door, state }).await;
@@ -202,6 +247,8 @@ async fn tell(setting: &Setting, state: TargetState) {
 struct Links {
     set: JoinSet<()>,
     complained: Option<Instant>,
+    /// When the log last told of a peer that could not prove who it is.
+    refused: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Links {
@@ -249,16 +296,57 @@ impl Links {
             tracing::debug!(%end, "an OpenFlow client has left");
         });
     }
+
+    /// The same for one that has to prove who it is.
+    async fn take_secure(
+        &mut self,
+        accepted: io::Result<(Stream, SocketAddr)>,
+        keys: &Arc<Keys>,
+        setting: &Setting,
+    ) {
+        let Some((mut stream, peer)) = self.admit(accepted).await else {
+            return;
+        };
+        let refused = Arc::clone(&self.refused);
+        let identity = keys.identity();
+        let setting = setting.clone();
+        self.set.spawn(async move {
+            let identity = match identity {
+                Ok(identity) => identity,
+                Err(error) => return tell_refused(&refused, peer, &error),
+            };
+            let result = match identity.accept() {
+                Ok(connection) => secure(&mut stream, connection.into()).await,
+                Err(error) => Err(End::Tls(error.to_string())),
+            };
+            if let Err(end) = result {
+                return tell_refused(&refused, peer, &end);
+            }
+            let end = link::serve(stream, next_link(), setting).await;
+            tracing::debug!(%end, "an OpenFlow client has left");
+        });
+    }
+}
+
+/// Tells of a peer that could not prove who it is, or takes us for somebody else.
+fn tell_refused(last: &Mutex<Option<Instant>>, peer: SocketAddr, why: &dyn Display) {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() >= REFUSAL) {
+        *last = Some(Instant::now());
+        tracing::warn!(%peer, %why, "a peer over TLS was turned away");
+    } else {
+        tracing::debug!(%peer, %why, "a peer over TLS was turned away");
+    }
 }
 
 /// Writes copies to one who listens in. What it is too slow for is left out.
-async fn show(stream: &Stream, mut copies: broadcast::Receiver<Arc<[u8]>>) -> Result<(), End> {
+async fn show(mut stream: Stream, mut copies: broadcast::Receiver<Arc<[u8]>>) -> Result<(), End> {
     let mut bytes = [0; 512];
-    write(stream, &hello::ours()).await?;
+    write(&mut stream, &hello::ours()).await?;
     loop {
         tokio::select! {
             copy = copies.recv() => match copy {
-                Ok(copy) => write(stream, &copy).await?,
+                Ok(copy) => write(&mut stream, &copy).await?,
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
             },
@@ -277,7 +365,7 @@ async fn show(stream: &Stream, mut copies: broadcast::Receiver<Arc<[u8]>>) -> Re
     }
 }
 
-async fn write(stream: &Stream, mut bytes: &[u8]) -> Result<(), End> {
+async fn write(stream: &mut Stream, mut bytes: &[u8]) -> Result<(), End> {
     while !bytes.is_empty() {
         match stream.try_write(bytes) {
             Ok(size) => bytes = bytes.get(size..).unwrap_or_default(),

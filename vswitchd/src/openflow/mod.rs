@@ -24,6 +24,7 @@ pub mod controllers;
 pub mod dump;
 pub mod hello;
 pub mod journal;
+pub mod keys;
 pub mod link;
 pub mod listen;
 pub mod lists;
@@ -33,6 +34,7 @@ pub mod packed;
 pub mod ports;
 pub mod push;
 pub mod refuse;
+mod secure;
 pub mod session;
 pub mod stream;
 pub mod table_config;
@@ -50,8 +52,9 @@ use vswitch_openflow::port::PortDesc;
 
 pub use link::Word;
 
-use crate::model::{Bridge, Target};
+use crate::model::{Bridge, Ssl, Target};
 use dump::Permits;
+use keys::Keys;
 use link::{DoorId, LinkId, Setting, TargetState};
 use listen::Door;
 use session::Session;
@@ -74,6 +77,8 @@ pub struct Agent {
     words: mpsc::Receiver<Word>,
     sender: mpsc::Sender<Word>,
     dumps: Permits,
+    /// Who we are to peers that speak TLS.
+    keys: Arc<Keys>,
     next_door: u64,
     /// By the bridge's number.
     bridges: BTreeMap<u32, BridgeDoors>,
@@ -124,6 +129,7 @@ impl Agent {
             words,
             sender,
             dumps: Permits::new(DUMPS),
+            keys: Arc::default(),
             next_door: 1,
             bridges: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -163,6 +169,11 @@ impl Agent {
             datapath: self.datapath.clone(),
             dumps: self.dumps.clone(),
         }
+    }
+
+    /// Says by which files we prove who we are. Connections that exist stay.
+    pub fn set_ssl(&self, ssl: Option<&Ssl>) {
+        self.keys.set(ssl.map(Ssl::files));
     }
 
     /// Opens and closes doors so that they are those of these bridges.
@@ -216,9 +227,14 @@ impl Agent {
         let known: Vec<Target> = doors.targets.keys().copied().collect();
         for target in wanted.iter().filter(|target| !known.contains(target)) {
             let setting = self.setting(Some(&copies));
+            let keys = target.is_secure().then(|| Arc::clone(&self.keys));
             let door = match *target {
-                Target::Tcp(address) => Door::active(address, &name, setting),
-                Target::Ptcp(address) => Door::passive(address, setting),
+                Target::Tcp(address) | Target::Ssl(address) => {
+                    Door::active(address, keys, &name, setting)
+                }
+                Target::Ptcp(address) | Target::Pssl(address) => {
+                    Door::passive(address, keys, setting)
+                }
             };
             let target_door = TargetDoor {
                 door,
@@ -244,7 +260,7 @@ impl Agent {
             }
             let mut targets = doors.targets.iter();
             let (target, _) = targets.find(|(_, target)| target.door.id == door)?;
-            Some((*id, matches!(target, Target::Ptcp(_))))
+            Some((*id, target.is_passive()))
         })
     }
 

@@ -46,6 +46,7 @@ impl Control {
     /// happened, the datapath told what peers want.
     pub async fn settle(&mut self) {
         if std::mem::take(&mut self.changed) {
+            self.agent.set_ssl(self.belief.switch.ssl.as_ref());
             self.agent.set_bridges(self.belief.switch.bridges.values());
             let ids: Vec<u32> = self.agent.bridges.keys().copied().collect();
             for id in ids {

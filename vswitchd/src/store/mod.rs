@@ -12,7 +12,8 @@
 //!   sentence and left as it is.
 //!
 //! Rows are JSON under `version`, `switch` (numbers to be given next), `conntrack` (how connections are
-//! tracked, absent while that is as usual) and `bridge/NAME`. Flows, groups and meters are not here: they are the datapath's and their controllers'.
+//! tracked, absent while that is as usual), `ssl` (files by which the switch proves who it is, if it does)
+//! and `bridge/NAME`. Flows, groups and meters are not here: they are the datapath's and their controllers'.
 //!
 //! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
 
@@ -131,6 +132,15 @@ impl Store {
             if old.switch.conntrack != new.switch.conntrack {
                 rows.insert("conntrack", json(&new.switch.conntrack).as_slice())?;
             }
+            match &new.switch.ssl {
+                ssl if *ssl == old.switch.ssl => {}
+                Some(ssl) => {
+                    rows.insert("ssl", json(ssl).as_slice())?;
+                }
+                None => {
+                    rows.remove("ssl")?;
+                }
+            }
             for (name, bridge) in &new.switch.bridges {
                 if old.switch.bridges.get(name) != Some(bridge) {
                     rows.insert(bridge_key(name).as_str(), json(bridge).as_slice())?;
@@ -206,6 +216,8 @@ impl Store {
                 belief.switch.next_bridge = row.next_bridge;
             } else if key == "conntrack" {
                 belief.switch.conntrack = parse(&key, &value).map_err(foreign)?;
+            } else if key == "ssl" {
+                belief.switch.ssl = Some(parse(&key, &value).map_err(foreign)?);
             } else if let Some(name) = key.strip_prefix("bridge/") {
                 let bridge: Bridge = parse(&key, &value).map_err(foreign)?;
                 belief.switch.bridges.insert(name.into(), bridge);
@@ -269,6 +281,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::model::Ssl;
     use vswitch_dpapi::conntrack::CtTimeout;
     use vswitch_rpc::method::Options;
 
@@ -302,6 +315,14 @@ mod tests {
         tracking.limits.insert(5, 6);
         let seconds = [(CtTimeout::UdpFirst, 7)].into();
         tracking.zone_timeouts.insert(8, seconds);
+        states.push(changed.clone());
+        changed.switch.ssl = Some(Ssl {
+            private_key: "/key".into(),
+            certificate: "/cert".into(),
+            ca_cert: "/ca".into(),
+        });
+        states.push(changed.clone());
+        changed.switch.ssl = None;
         states.push(changed.clone());
         for pair in states.windows(2) {
             store.save(&pair[0], &pair[1]).unwrap();

@@ -49,7 +49,7 @@ impl Answer {
 /// A bridge by name or address, as every command wants it.
 const SWITCH: Argument = Argument::Required(
     "BRIDGE",
-    "A bridge of the run directory, unix:PATH or tcp:ADDRESS[:PORT]",
+    "A bridge of the run directory, unix:PATH, tcp:ADDRESS[:PORT] or ssl:ADDRESS[:PORT]",
 );
 
 /// `--bundle`.
