@@ -12,6 +12,7 @@
 )]
 
 pub mod authority;
+pub mod connections;
 pub mod device;
 pub mod netns;
 pub mod openflow;
