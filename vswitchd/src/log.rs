@@ -364,7 +364,17 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::MutexGuard;
+
     use super::*;
+
+    /// Held by whoever changes levels and listens: `tracing` remembers for the whole process which
+    /// places anybody listens to, and works that out anew while others' levels change.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     fn log(level: LevelFilter) -> (Log, impl Subscriber + Send + Sync, Arc<Mutex<Vec<u8>>>) {
         let said = Arc::new(Mutex::new(Vec::new()));
@@ -407,6 +417,7 @@ mod tests {
 
     #[test]
     fn levels_change_what_is_heard_at_once() {
+        let _alone = alone();
         let (mut log, subscriber, said) = log(LevelFilter::INFO);
         tracing::subscriber::with_default(subscriber, || {
             speak();
@@ -426,6 +437,7 @@ mod tests {
 
     #[test]
     fn the_table_has_the_columns_of_open_vswitch() {
+        let _alone = alone();
         let (mut log, _subscriber, _) = log(LevelFilter::INFO);
         log.set(&words("host:file:dbg")).unwrap();
         let text = log.list();
@@ -439,6 +451,7 @@ mod tests {
 
     #[test]
     fn words_that_say_nothing_or_too_much_are_refused() {
+        let _alone = alone();
         let (mut log, _subscriber, _) = log(LevelFilter::INFO);
         for (spec, error) in [
             ("foo", "no destination, level, or module \"foo\""),
@@ -466,6 +479,7 @@ mod tests {
 
     #[test]
     fn after_a_rotation_the_new_file_is_written() {
+        let _alone = alone();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vswitchd.log");
         let old = dir.path().join("vswitchd.log.1");
