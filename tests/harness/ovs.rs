@@ -4,11 +4,14 @@
 //! Database, sockets and logs lie in a run directory of its own; nothing of the machine's own Open
 //! vSwitch is touched. Needs Debian's `openvswitch-switch`, whose service need not run.
 
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::net::{AddressFamily, sockopt};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tempfile::TempDir;
 
 use crate::device;
@@ -73,6 +76,31 @@ impl Ovs {
             ovs.appctl(&["version"]).map(Some)
         })?;
         Ok(ovs)
+    }
+
+    /// The process that switches.
+    pub fn process_id(&self) -> u32 {
+        self.switch.as_ref().expect("it is started by now").id()
+    }
+
+    /// Gives the packet sockets of its ports room for `size` bytes. The kernel's default holds some
+    /// ninety full frames, and what comes beyond them while the switch does something else is lost;
+    /// that default belongs to the whole machine, so the sockets themselves are taken hold of.
+    pub fn widen_packet_sockets(&self, size: usize) -> Result<()> {
+        let id = self.process_id();
+        let pid = Pid::from_raw(id.cast_signed()).context("a process has a number")?;
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        for entry in std::fs::read_dir(format!("/proc/{id}/fd"))? {
+            let number = entry?.file_name().to_string_lossy().parse::<RawFd>()?;
+            let fd = pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
+            // Closed in the meantime, or no socket.
+            if let Ok(fd) = fd
+                && sockopt::socket_domain(&fd).is_ok_and(|domain| domain == AddressFamily::PACKET)
+            {
+                sockopt::set_socket_recv_buffer_size_force(&fd, size)?;
+            }
+        }
+        Ok(())
     }
 
     /// The run directory, `OVS_RUNDIR` of its clients.
