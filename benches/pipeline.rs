@@ -25,7 +25,7 @@ const PACKETS: usize = 1 << 20;
 fn open_vswitch(kind: Kind) -> Option<[u32; 3]> {
     match kind {
         Kind::Exact => Some([120, 251, 522]),
-        Kind::Masked | Kind::Masquerade | Kind::New => None,
+        Kind::Masked | Kind::Masquerade | Kind::Begin | Kind::New => None,
         Kind::Normal => Some([126, 238, 306]),
         Kind::Wire => Some([102, 105, 113]),
     }
@@ -42,6 +42,7 @@ struct Scene {
 
 impl Scene {
     fn repeat(&mut self, packets: usize) {
+        let packets = packets.min(self.replay.forget());
         let before = self.replay.worker().stats().stages;
         let cache = self.replay.worker().cache().counters();
         let begin = cycles();
@@ -82,7 +83,7 @@ fn main() -> Result<()> {
     let mut scenes = Vec::new();
     for kind in Kind::ALL {
         for flows in FLOWS {
-            if kind == Kind::New && flows != FLOWS[FLOWS.len() - 1] {
+            if matches!(kind, Kind::Begin | Kind::New) && flows != FLOWS[FLOWS.len() - 1] {
                 continue;
             }
             let name = format!("{} {flows}", kind.name());

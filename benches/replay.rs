@@ -9,10 +9,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use vswitch_datapath::buffer::SharedFrames;
 use vswitch_datapath::cache::ENTRIES_MAX;
-use vswitch_datapath::conntrack::Conntrack;
 use vswitch_datapath::conntrack::request::{Meta, Request};
 use vswitch_datapath::conntrack::seen::{Kind as SeenKind, Seen};
 use vswitch_datapath::conntrack::tuple::{Family, Tuple};
+use vswitch_datapath::conntrack::{Conntrack, Filter};
 use vswitch_datapath::fdb::MacKey;
 use vswitch_datapath::offload::Capabilities;
 use vswitch_datapath::pipeline::Tables;
@@ -54,6 +54,8 @@ pub enum Kind {
     Wire,
     /// A masquerade router; every flow is an established connection whose source is translated.
     Masquerade,
+    /// The same router; every packet begins a connection.
+    Begin,
     /// A thousand rules of twenty masks in ten tables, which packets pass without matching one, and
     /// so many flows that the caches know none.
     New,
@@ -62,17 +64,21 @@ pub enum Kind {
 /// Where all of the first port's hosts seem to be.
 const ROUTER: [u8; 4] = [10, 255, 0, 1];
 
+/// Connections that begin before they are all forgotten.
+const BEGIN_LEN: usize = 1 << 18;
+
 /// The zone of their connections.
 const ZONE: u16 = 1;
 
 impl Kind {
     /// All, in the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Exact,
         Self::Masked,
         Self::Normal,
         Self::Wire,
         Self::Masquerade,
+        Self::Begin,
         Self::New,
     ];
 
@@ -85,6 +91,7 @@ impl Kind {
             Self::Normal => "NORMAL",
             Self::Wire => "in_port -> output",
             Self::Masquerade => "established, SNAT",
+            Self::Begin => "new, SNAT",
             Self::New => "10 tables, new flows",
         }
     }
@@ -101,7 +108,7 @@ impl Kind {
         Ok(match self {
             Self::Normal => vec![normal()],
             Self::Wire => vec![rule(1, from, to)],
-            Self::Masquerade => {
+            Self::Masquerade | Self::Begin => {
                 let [host, other] = ["02:00:00:00:03:01", "02:00:00:00:03:02"];
                 let leave = format!(
                     "dec_ttl,set_field:{host}->eth_src,set_field:{other}->eth_dst,output:{}",
@@ -110,6 +117,10 @@ impl Kind {
                 [
                     format!("in_port={},ip actions=ct(zone={ZONE},nat,table=1)", FROM.0),
                     format!("table=1,ip,ct_state=+trk+est actions={leave}"),
+                    format!(
+                        "table=1,ip,ct_state=+trk+new actions=ct(commit,zone={ZONE},nat(src={})),{leave}",
+                        std::net::Ipv4Addr::from(ROUTER)
+                    ),
                 ]
                 .iter()
                 .map(|flow| Ok(parse_flow(flow, &|_| None)?))
@@ -190,6 +201,7 @@ impl Kind {
         let len = match self {
             Self::Masked => UNSEEN.next_multiple_of(flows),
             Self::New => 4 * ENTRIES_MAX,
+            Self::Begin => BEGIN_LEN,
             _ => flows,
         };
         let frame = |i: usize| {
@@ -198,7 +210,11 @@ impl Kind {
                 Self::Masked => (i % flows, i / flows),
                 _ => (i, 0),
             };
-            let flow = if self == Self::New { i } else { flow };
+            let flow = if matches!(self, Self::New | Self::Begin) {
+                i
+            } else {
+                flow
+            };
             let [.., a, b, c] = flow.to_be_bytes();
             let host = (flow % HOSTS) as u8;
             let source = [2, 0, 0, (unseen >> 16) as u8, 1, host];
@@ -283,7 +299,9 @@ fn miss_path(to: OfPort) -> Vec<FlowRule> {
 /// A worker that plays a scene.
 #[derive(Debug)]
 pub struct Replay {
+    kind: Kind,
     worker: Worker,
+    conntrack: Arc<Conntrack>,
     now: Instant,
     /// Frames until the first comes again.
     len: usize,
@@ -310,14 +328,14 @@ impl Replay {
             }
         }
         let frames = kind.frames(flows);
-        let conntrack = Conntrack::new(11);
+        let conntrack = Arc::new(Conntrack::new(11));
         kind.establish(&conntrack, &frames)?;
         let inbox = Inbox::new(None);
         let mut worker = Worker::new(
             0,
             SharedFrames::new(4096, 1)?,
             Arc::new(tables),
-            Arc::new(conntrack),
+            Arc::clone(&conntrack),
             11,
             Arc::clone(&inbox),
             vec![inbox],
@@ -334,10 +352,22 @@ impl Replay {
         worker.add_queue(id(TO), Box::new(NullQueue::new(1500)));
         worker.set_routes(vec![Route::None, Route::Own(id(FROM)), Route::Own(id(TO))]);
         Ok(Self {
+            kind,
             worker,
+            conntrack,
             now: Instant::now(),
             len,
         })
+    }
+
+    /// Forgets all connections, where each packet is to begin one. Answers how many packets may come
+    /// until this is needed again.
+    pub fn forget(&mut self) -> usize {
+        if self.kind != Kind::Begin {
+            return usize::MAX;
+        }
+        self.conntrack.flush(&Filter::default(), Tick(1));
+        self.len
     }
 
     /// Moves at least `packets` packets and answers how many.
@@ -355,6 +385,7 @@ impl Replay {
     /// When packets do not arrive: the scene would measure something else than it says.
     pub fn warm_up(&mut self) -> Result<()> {
         self.run(2 * self.len + 4096);
+        self.forget();
         let before = self.arrived();
         let moved = self.run(4096) as u64;
         let arrived = self.arrived() - before;
