@@ -4,9 +4,9 @@
 //! translation asks, and puts the bits that the answer depends on into its mask.
 //!
 //! Law: a [`Lpm`] is a value. A clone costs nothing, shares all with the original, and does not see
-//! its changes; so a table of routes can be part of an immutable snapshot ([`trie`]).
+//! its changes; so a table of routes can be part of an immutable snapshot (`trie`).
 //!
-//! Threads: any. Cost: see [`trie`].
+//! Threads: any. Cost: see `trie`.
 //!
 //! Spec: RFC 1812 §5.2.4 for the longest match; RFC 2992 for the choice among equal ways.
 
@@ -130,7 +130,7 @@ impl<T: Clone> Lpm<T> {
 pub fn pick(weights: impl Iterator<Item = u16> + Clone, hash: u32) -> Option<usize> {
     let total: u64 = weights.clone().map(u64::from).sum();
     // A part of the hash's range is a way's (RFC 2992): fewer flows move than with a remainder.
-    let mut point = u64::from(hash) * total >> 32;
+    let mut point = (u64::from(hash) * total) >> 32;
     for (at, weight) in weights.enumerate() {
         match point.checked_sub(weight.into()) {
             Some(rest) => point = rest,

@@ -299,9 +299,7 @@ impl<T: Clone> Trie<T> {
                     }
                 }
             }
-            let Some(below) = node.nodes.get_mut(place) else {
-                return None;
-            };
+            let below = node.nodes.get_mut(place)?;
             node = Arc::make_mut(below);
         }
         let old = node.put(entry, value);
