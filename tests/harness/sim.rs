@@ -23,10 +23,11 @@ use vswitch_datapath::pipeline::{Frozen, Gone, Tables};
 use vswitch_datapath::port::memory::{MemoryQueue, MemoryWire, WirePacket};
 use vswitch_datapath::port::{PortCounters, PortIndex};
 use vswitch_datapath::tick::Tick;
+use vswitch_datapath::tunnel::underlay::Underlay;
 use vswitch_datapath::worker::{Inbox, PacketOut, QueueId, Resumed, Route, Upcalls, Worker};
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Change, Desired, Event, Fragments, PacketIn, PortConfig, PortId,
-    PortKind, PortSpec, VlanSpec,
+    PortKind, PortSpec, UnderlayChange, VlanSpec,
 };
 use vswitch_flow::action::Reason;
 use vswitch_flow::{Action, FlowRule, Match, OfPort};
@@ -195,7 +196,7 @@ impl Sim {
         };
         let mut next = 0;
         for spec in &desired.ports {
-            if matches!(spec.kind, PortKind::Patch { .. }) {
+            if matches!(spec.kind, PortKind::Patch { .. } | PortKind::Tunnel(_)) {
                 continue;
             }
             let index = PortIndex(spec.id.0);
@@ -280,6 +281,19 @@ impl Sim {
     #[must_use]
     pub fn desired(&self) -> &Desired {
         &self.desired
+    }
+
+    /// Says what is known of the network that carries tunnels.
+    pub fn set_underlay(&mut self, all: &vswitch_dpapi::Underlay) {
+        self.ledger.set_underlay(Underlay::from(all));
+        self.publish(Vec::new());
+    }
+
+    /// Changes what is known of it.
+    pub fn change_underlay(&mut self, changes: &[UnderlayChange]) {
+        let after = self.tables().underlay().after(changes);
+        self.ledger.set_underlay(after);
+        self.publish(Vec::new());
     }
 
     /// Gives the newest tables to all workers, and notes what controllers are told of what went.

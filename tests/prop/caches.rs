@@ -10,11 +10,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use vswitch_datapath::tick::Tick;
-use vswitch_dpapi::{BridgeId, Desired, MirrorSpec, VlanSpec};
+use vswitch_dpapi::{BridgeId, Desired, MirrorSpec, UnderlayChange, VlanSpec};
 use vswitch_flow::{FlowCommand, FlowMod, FlowRule, Match};
 use vswitch_tests::sim::{PLAIN, Sim, frames};
 
-use super::switch::{bridge_id, desired, device, flow, flows, frame, sent};
+use super::switch::{bridge_id, desired, device, flow, flows, frame, neighbour, sent, underlay};
 use super::translate::{matches, mirror, vlan};
 
 #[derive(Clone, Debug)]
@@ -29,6 +29,7 @@ enum Step {
     Flush(BridgeId),
     Advance(u64),
     SetLink(u32, bool),
+    Underlay(UnderlayChange),
 }
 
 /// Packets of a sending step.
@@ -63,6 +64,7 @@ fn change() -> impl Strategy<Value = Step> {
         1 => bridge_id().prop_map(Step::Flush),
         3 => (1..200_u64).prop_map(Step::Advance),
         1 => (device(), any::<bool>()).prop_map(|(port, up)| Step::SetLink(port, up)),
+        3 => neighbour().prop_map(Step::Underlay),
     ]
 }
 
@@ -105,6 +107,7 @@ fn apply(sim: &mut Sim, step: &Step) {
         }
         Step::Advance(seconds) => sim.advance(Duration::from_secs(seconds)),
         Step::SetLink(port, up) => sim.wire(port).set_up(up),
+        Step::Underlay(change) => sim.change_underlay(&[change]),
     }
 }
 
@@ -149,6 +152,8 @@ fn caches_change_no_decision() {
             .each_ref()
             .map(|memory| Sim::new(desired.clone(), 1, memory.clone(), |_| PLAIN));
         plain.disable_caches();
+        cached.set_underlay(&underlay());
+        plain.set_underlay(&underlay());
         for (bridge, flows) in (0..).zip(flows) {
             cached.set_flows(bridge, flows.clone());
             plain.set_flows(bridge, flows);

@@ -66,13 +66,16 @@ fn step() -> impl Strategy<Value = Step> {
 type Switch = (Desired, [Vec<FlowRule>; 2], Vec<Capabilities>, usize);
 
 fn switch() -> impl Strategy<Value = Switch> {
-    let capabilities = prop::collection::vec(capabilities(), 8);
+    let capabilities = prop::collection::vec(capabilities(), 10);
     (desired(), [flows(), flows()], capabilities, 1..4_usize)
 }
 
 fn start((desired, flows, capabilities, workers): Switch, memory: &Arc<SharedFrames>) -> Sim {
     let caps = |port: PortId| capabilities[port.0 as usize - 1];
     let mut sim = Sim::new(desired, workers, Arc::clone(memory), caps);
+    let mut underlay = super::switch::underlay();
+    underlay.neighbours.push(super::switch::known());
+    sim.set_underlay(&underlay);
     for (bridge, flows) in (0..).zip(flows) {
         sim.set_flows(bridge, flows);
     }

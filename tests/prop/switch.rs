@@ -1,9 +1,17 @@
 //! Switches, traffic and changes to generate cases from: few values each, so that packets meet
 //! flows, addresses meet ports and keys meet again.
 
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 use vswitch_datapath::offload::{Checksum, Gso, GsoKind, Offload};
-use vswitch_dpapi::{BridgeId, Desired, PortId, PortKind};
+use vswitch_dpapi::tunnel::{
+    RouteHop, RouteKind, UnderlayAddress, UnderlayDevice, UnderlayNeighbour, UnderlayRoute,
+};
+use vswitch_dpapi::{
+    BridgeId, Desired, Endpoint, PortId, PortKind, PortSpec, TunnelKey, TunnelKind, TunnelSpec,
+    TunnelTos, TunnelWay, Underlay, UnderlayChange,
+};
 use vswitch_flow::{Action, Field, FlowRule, Instructions, OfPort};
 use vswitch_packet::build::Builder;
 use vswitch_packet::{EtherType, mpls, tcp};
@@ -18,7 +26,101 @@ pub(super) fn device() -> impl Strategy<Value = u32> {
     prop::sample::select(DEVICES.as_slice())
 }
 
-/// Two bridges, 0 and 1, with four ports each.
+/// A tunnel port of bridge 0, and an internal port of bridge 1 by which its packets go.
+const TUNNEL: u32 = 9;
+const INTERNAL: u32 = 10;
+
+/// The Ethernet address of the internal port's device.
+const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 99];
+
+/// The number of the internal port's device.
+const DEVICE: u32 = 3;
+
+/// A host's address on the network that carries tunnels; ours is 1.
+fn host(last: u8) -> IpAddr {
+    [172, 31, 0, last].into()
+}
+
+/// Tunnel and internal port.
+fn tunnel_ports() -> [PortSpec; 2] {
+    let mut tunnel = port(TUNNEL, 0);
+    tunnel.mtu = 65_535;
+    tunnel.kind = PortKind::Tunnel(Box::new(TunnelSpec {
+        kind: TunnelKind::Vxlan,
+        remote: Endpoint::Address(host(2)),
+        local: None,
+        in_key: TunnelKey::Flow,
+        out_key: TunnelKey::Id(42),
+        udp_port: 4789,
+        csum: None,
+        ttl: None,
+        tos: TunnelTos::Inherit,
+        dont_fragment: true,
+        way: TunnelWay::Auto,
+        check_source: false,
+    }));
+    let mut internal = port(INTERNAL, 1);
+    internal.kind = PortKind::Internal;
+    [tunnel, internal]
+}
+
+/// What is known of the network that carries tunnels.
+pub(super) fn underlay() -> Underlay {
+    Underlay {
+        devices: vec![UnderlayDevice {
+            ifindex: DEVICE,
+            name: "host".into(),
+            mac: HOST_MAC,
+            mtu: 1500,
+            up: true,
+            internal: Some(PortId(INTERNAL)),
+            uplink: None,
+            socket: None,
+        }],
+        addresses: vec![UnderlayAddress {
+            device: DEVICE,
+            address: host(1),
+            prefix_len: 24,
+        }],
+        routes: vec![UnderlayRoute {
+            prefix: host(0),
+            prefix_len: 24,
+            metric: 0,
+            kind: RouteKind::Unicast,
+            hops: vec![RouteHop {
+                device: DEVICE,
+                gateway: None,
+                weight: 1,
+            }],
+            source: None,
+            mtu: None,
+        }],
+        neighbours: Vec::new(),
+    }
+}
+
+/// The tunnel's neighbour.
+pub(super) fn known() -> UnderlayNeighbour {
+    UnderlayNeighbour {
+        device: DEVICE,
+        address: host(2),
+        mac: [2, 0, 0, 0, 0, 5],
+    }
+}
+
+/// The tunnel's neighbour comes, moves or goes.
+pub(super) fn neighbour() -> impl Strategy<Value = UnderlayChange> {
+    prop_oneof![
+        3 => (2..6_u8).prop_map(|station| UnderlayChange::Neighbour(UnderlayNeighbour {
+            device: DEVICE,
+            address: host(2),
+            mac: [2, 0, 0, 0, 0, station],
+        })),
+        1 => Just(UnderlayChange::NoNeighbour { device: DEVICE, address: host(2) }),
+    ]
+}
+
+/// Two bridges, 0 and 1, with four ports each, and a tunnel from one through the other.
 pub(super) fn desired() -> impl Strategy<Value = Desired> {
     (
         prop::collection::vec(vlan(), 8),
@@ -42,7 +144,7 @@ pub(super) fn desired() -> impl Strategy<Value = Desired> {
                 port
             });
             Desired {
-                ports: ports.collect(),
+                ports: ports.chain(tunnel_ports()).collect(),
                 bridges,
             }
         })
@@ -66,7 +168,7 @@ fn simple() -> impl Strategy<Value = Action> {
         .as_slice(),
     );
     prop_oneof![
-        3 => (1..9_u32).prop_map(|port| Action::Output(OfPort(port))),
+        3 => (1..11_u32).prop_map(|port| Action::Output(OfPort(port))),
         6 => Just(Action::Output(OfPort::NORMAL)),
         1 => Just(Action::Output(OfPort::FLOOD)),
         1 => Just(Action::Output(OfPort::IN_PORT)),
@@ -118,7 +220,7 @@ pub(super) fn frame(size: impl Strategy<Value = usize>) -> impl Strategy<Value =
         1..7_u8,
         prop::sample::select([1, 2, 3, 5, 9, 255].as_slice()),
     );
-    (stations, 0..6, 0..10, size).prop_map(|((src, dst), tags, kind, size)| {
+    (stations, 0..6, 0..12, size).prop_map(|((src, dst), tags, kind, size)| {
         let dst_mac = match dst {
             255 => [0xff; 6],
             9 => [0x01, 0x80, 0xc2, 0, 0, 3],
@@ -142,6 +244,19 @@ pub(super) fn frame(size: impl Strategy<Value = usize>) -> impl Strategy<Value =
                 return frame
                     .arp_request([10, 0, 0, src], [10, 0, 0, dst])
                     .pad_to(60)
+                    .build();
+            }
+            // In the tunnel, mostly: its networks are 42 and, which flows may ask for, others.
+            10 | 11 => {
+                let inner = Builder::eth([2, 0, 0, 0, 1, src], [2, 0, 0, 0, 0, dst])
+                    .ipv4([10, 0, 1, src], [10, 0, 0, dst])
+                    .udp(1000 + u16::from(src), 53)
+                    .build();
+                let header = [8, 0, 0, 0, 0, 0, 40 + dst % 4, 0];
+                return Builder::eth([2, 0, 0, 0, 0, src], HOST_MAC)
+                    .ipv4([172, 31, 0, 2 + u8::from(src == 6)], [172, 31, 0, 1])
+                    .udp(40_000 + u16::from(src), 4789)
+                    .payload(&[&header[..], &inner].concat())
                     .build();
             }
             1 => v4(frame).tcp(1000, 443, tcp::SYN),

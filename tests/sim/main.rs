@@ -8,6 +8,7 @@
 //! * `lives` — flows that come, count and go: timeouts, learning, removal
 //! * `groups` — groups and meters
 //! * `tracking` — connections, address translation, fragments
+//! * `tunnels` — VXLAN and Geneve through a bridge
 //! * `attacks` — what comes that nobody asked for
 //! * `controllers` — packets to and from controllers
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod lives;
 mod offloads;
 mod switching;
 mod tracking;
+mod tunnels;
 mod workers;
 
 use vswitch_packet::build;

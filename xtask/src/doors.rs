@@ -86,7 +86,7 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "tunnel",
-        &["buffer", "counters"],
+        &["buffer", "offload", "counters"],
         "headers of tunnels and the next hop of the underlay",
     ),
     ("tick", &[], "the switch's time as a value"),
@@ -109,6 +109,7 @@ const VALUES: &[&str] = &[
     "pipeline::MeterEntry",
     "pipeline::Moment",
     "pipeline::Punt",
+    "pipeline::Template",
     "pipeline::Verdict",
     "pipeline::remark",
 ];

@@ -14,6 +14,7 @@
 
 mod header;
 mod track;
+mod tunnel;
 
 pub(crate) use track::is_fragment;
 
@@ -38,6 +39,7 @@ use crate::pipeline::Punt;
 use crate::pipeline::Verdict;
 use crate::pipeline::remark;
 use crate::port::PortIndex;
+use tunnel::Place;
 
 /// A packet for controllers.
 #[derive(Debug)]
@@ -72,13 +74,33 @@ pub struct Sink {
     pub punted: Vec<Punted>,
     /// Back to have their headers read again.
     pub again: Vec<Again>,
+    /// Back to be taken out of their tunnels.
+    pub inside: Vec<Inside>,
+    /// Packets that we made to answer others, which are in none of these; they enter by their ports.
+    pub answers: Vec<Packet>,
+}
+
+/// A packet that is to be taken out of its tunnel.
+#[derive(Debug)]
+pub struct Inside {
+    /// The packet, outer headers first.
+    pub packet: Packet,
+    /// The port by which it would have left.
+    pub at: PortIndex,
 }
 
 impl Sink {
-    /// Packets in it.
+    /// Packets in it, answers not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.outputs.len() + self.punted.len() + self.again.len()
+        self.outputs.len() + self.punted.len() + self.again.len() + self.inside.len()
+    }
+
+    /// Whether a packet waits to be read again.
+    #[inline]
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        !self.again.is_empty() || !self.inside.is_empty()
     }
 
     /// Whether there is none.
@@ -96,6 +118,15 @@ struct Work {
     /// What tracking found last, if anything was asked since the packet was looked up.
     tracked: Option<Meta>,
 }
+
+/// A piece of a packet that was cut, and where actions go on with it.
+struct Piece {
+    work: Work,
+    place: Place,
+}
+
+/// Answers that may wait to be sent; more are not made.
+const ANSWERS_MAX: usize = 256;
 
 /// A packet at work, unless it is lost.
 type Current = Option<Work>;
@@ -143,7 +174,22 @@ pub fn execute(
         layout: extracted.layout,
         tracked: None,
     });
-    for (at, action) in actions.iter().enumerate() {
+    let mut pieces = Vec::<Piece>::new();
+    let mut next = 0;
+    loop {
+        let at = next;
+        next += 1;
+        let Some(action) = actions.get(at) else {
+            // All is done to this packet; then to the pieces that were cut off from it.
+            let Some(Piece { work, place }) = pieces.pop() else {
+                break;
+            };
+            if let Some(work) = current.replace(work) {
+                tools.pool.drop_packet(work.packet);
+            }
+            next = place.at;
+            continue;
+        };
         match action {
             DpAction::Save => {
                 let copy = current.as_ref().and_then(|work| work.copy(&mut tools));
@@ -161,7 +207,27 @@ pub fn execute(
                 if let Some(work) = current.take() {
                     tools.pool.drop_packet(work.packet);
                 }
+                let here = |piece: &mut Piece| piece.place.depth == saved.len();
+                if let Some(Piece { work, place }) = pieces.pop_if(here) {
+                    current = Some(work);
+                    next = place.at;
+                    continue;
+                }
                 current = saved.pop().flatten();
+                continue;
+            }
+            DpAction::Encap(template) => {
+                let place = Place {
+                    at: next,
+                    depth: saved.len(),
+                };
+                current = current.take().and_then(|work| {
+                    let key = &extracted.key;
+                    tunnel::push(work, template, key, place, &mut pieces, &mut tools)
+                });
+                if current.is_none() && saved.is_empty() {
+                    break;
+                }
                 continue;
             }
             DpAction::Ct(ct) if is_fragment(&extracted.key) => {
@@ -191,7 +257,7 @@ pub fn execute(
                     tools.sink.outputs.push((*port, work.packet));
                 }
                 if saved.is_empty() {
-                    break;
+                    next = actions.len();
                 }
                 continue;
             }
@@ -206,7 +272,7 @@ pub fn execute(
                 tools.pool.drop_packet(packet);
             }
             if moves && saved.is_empty() {
-                break;
+                next = actions.len();
             }
             continue;
         }
@@ -218,7 +284,7 @@ pub fn execute(
                 tools.pool.drop_packet(work.packet);
             }
             if saved.is_empty() {
-                break;
+                next = actions.len();
             }
         }
     }
@@ -276,6 +342,10 @@ fn leave(work: Work, action: &DpAction, extracted: &Extracted, sink: &mut Sink) 
             let frozen = if is_larger { larger } else { other };
             sink.again.push(work.again(frozen, key));
         }
+        DpAction::Decap { at, .. } => sink.inside.push(Inside {
+            packet: work.packet,
+            at: *at,
+        }),
         DpAction::Ct(ct) => match &ct.table {
             Some(frozen) => sink.again.push(work.again(frozen, key)),
             None => return Some(work.packet),

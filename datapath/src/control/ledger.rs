@@ -237,6 +237,10 @@ impl Ledger {
                     rule: Box::new(rule.to_flow()),
                 })
             }
+            Effect::Resolve { device, address } => Some(Event::Resolve {
+                device: *device,
+                address: *address,
+            }),
         }
     }
 

@@ -513,7 +513,7 @@ impl Control {
             self.set_mtu(port, mtu)?;
         }
         let waits = |port: &&PortSpec| {
-            let needs = !matches!(port.kind, PortKind::Patch { .. });
+            let needs = !matches!(port.kind, PortKind::Patch { .. } | PortKind::Tunnel(_));
             needs && !self.held.contains_key(&port.id)
         };
         let unattached = self.desired.ports.iter().filter(waits).map(|p| p.id);

@@ -7,13 +7,14 @@ use vswitch_dpapi::message::{
     DropRow, FdbRow, FdbStats, FlowStats, GroupStats, MegaflowRow, MeterStats, Origin,
     PortCounters, PortStats, Reply, StageStats, TableStats, WorkerStats,
 };
-use vswitch_dpapi::{BridgeId, PortId};
+use vswitch_dpapi::{BridgeId, Endpoint, PortId, PortKind, TunnelSpec};
 use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Field, FlowSelect, OfPort};
 
 use super::{Control, Refusal, Session};
 use crate::counters::DropReason;
 use crate::pipeline::{self, Bridge, Rule, named_groups};
+use crate::tunnel::underlay::{NoHop, Way};
 use crate::worker::{Command, Snapshot, Stage};
 
 impl Control {
@@ -238,11 +239,58 @@ impl Control {
                 port: spec.id,
                 attached: held.is_some(),
                 workers: held.map(|held| held.workers.clone()).unwrap_or_default(),
-                detail: held.map(|held| held.detail.clone()).unwrap_or_default(),
+                detail: match &spec.kind {
+                    PortKind::Tunnel(tunnel) => self.way_of(tunnel),
+                    _ => held.map(|held| held.detail.clone()).unwrap_or_default(),
+                },
                 counters: sum,
             }
         });
         Ok(Reply::Ports(rows.collect()))
+    }
+
+    /// How packets of a tunnel get onto the network, and why they do not.
+    fn way_of(&self, tunnel: &TunnelSpec) -> String {
+        let tables = self.ledger.tables();
+        let Endpoint::Address(remote) = tunnel.remote else {
+            return "as flows say".to_owned();
+        };
+        let local = match tunnel.local {
+            Some(Endpoint::Address(local)) => Some(local),
+            _ => None,
+        };
+        let underlay = tables.underlay();
+        let hop = match underlay.next_hop(remote, local, tunnel.way) {
+            Ok(hop) => hop,
+            Err(NoHop::Own) => return format!("none: {remote} is this host"),
+            Err(NoHop::NoRoute) => return format!("none: no route leads to {remote}"),
+            Err(NoHop::NoSource) => {
+                return format!("none: this host has no address from which to reach {remote}");
+            }
+            Err(NoHop::NoWay) => {
+                return format!(
+                    "none: the route to {remote} leads by a device that is no port of the switch"
+                );
+            }
+        };
+        let device = underlay.device(hop.device).map_or("?", |d| d.name.as_str());
+        let by = match hop.way {
+            Way::Bridge(port) | Way::Port(port) => tables.port(port),
+        };
+        let bridge = by.and_then(|port| tables.bridge(port.bridge));
+        let way = match (hop.way, bridge) {
+            (Way::Bridge(_), Some(bridge)) => format!("bridge {}", bridge.name),
+            (Way::Bridge(_), None) => "bridge".to_owned(),
+            (Way::Port(_), _) => by.map_or("port", |port| &port.name).to_owned(),
+        };
+        let next = match hop.mac {
+            Some(mac) => format!("next hop {} at {mac}", hop.neighbour),
+            None => format!("next hop {} does not answer yet", hop.neighbour),
+        };
+        format!(
+            "{way}: the route leads by {device}, from {}, {next}",
+            hop.source
+        )
     }
 
     pub(super) fn worker_stats(&self) -> Result<Reply, Refusal> {

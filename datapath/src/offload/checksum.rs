@@ -11,7 +11,7 @@ const UDP_FIELD: u16 = 6;
 /// Sums the packet and stores the checksum, if it was partial. False, with the packet as it was,
 /// when the field is not in the head or the sum would begin behind the packet's end.
 #[must_use]
-pub(super) fn finish(packet: &mut Packet) -> bool {
+pub(crate) fn finish(packet: &mut Packet) -> bool {
     let Checksum::Partial { start, offset } = packet.offload.csum else {
         return true;
     };

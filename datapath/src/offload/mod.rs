@@ -5,7 +5,7 @@
 //! must: the receiver's own stack, the kernel behind the transmitting port, or, where neither can,
 //! the software in this folder.
 
-mod checksum;
+pub(crate) mod checksum;
 mod cut;
 pub mod fit;
 mod fragment;

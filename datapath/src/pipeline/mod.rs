@@ -37,19 +37,22 @@ mod tables;
 mod trace;
 mod track;
 mod translate;
+mod tunnel;
 mod vlan;
 
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use vswitch_dpapi::BridgeId;
+use vswitch_dpapi::{BridgeId, TunnelKind};
 use vswitch_flow::action::ToController;
 use vswitch_flow::{Field, FlowKey, FlowMask, FlowMod, META_WORD, Match, OfPort, SparseKey};
 
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry, MacKey};
 use crate::port::PortIndex;
+use crate::tunnel::template;
 
 pub use change::{Draft, Gone, Log};
 pub use classifier::Table;
@@ -61,6 +64,7 @@ pub use punt::{Punts, Waiting};
 pub use recent::{Answer, RECENT_MAX, Recent, Seen};
 pub use rule::{Rule, RuleStats};
 pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
+pub use template::Template;
 pub use trace::{Start, Stretch, Trace, actions_text, resume_tracked, trace};
 pub use track::CtAction;
 pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, resume, translate, translate_out};
@@ -133,6 +137,17 @@ pub enum DpAction {
     Ct(Arc<CtAction>),
     /// Forget what tracking found.
     CtClear,
+    /// Put the packet into a tunnel.
+    Encap(Arc<Template>),
+    /// Take the packet out of a tunnel; it comes in again by the port to which it belongs.
+    Decap {
+        /// The tunnel's protocol.
+        kind: TunnelKind,
+        /// To which UDP port it came.
+        udp_port: u16,
+        /// By which port it would have left.
+        at: PortIndex,
+    },
 }
 
 /// Something shared, equal to nothing but itself.
@@ -225,7 +240,8 @@ impl DpAction {
             Self::Output(_)
             | Self::Controller(_)
             | Self::Recirculate(_)
-            | Self::CheckLarger { .. } => true,
+            | Self::CheckLarger { .. }
+            | Self::Decap { .. } => true,
             Self::Ct(ct) => ct.table.is_some() || ct.rest.is_some(),
             _ => false,
         }
@@ -253,6 +269,8 @@ impl DpAction {
             | Self::CopyTtlIn
             | Self::Save
             | Self::Restore
+            | Self::Encap(_)
+            | Self::Decap { .. }
             | Self::Meter(_) => true,
         }
     }
@@ -338,6 +356,13 @@ pub enum Effect {
         idle: u16,
         /// New hard timeout, seconds; 0 leaves it.
         hard: u16,
+    },
+    /// Asks for a neighbour's Ethernet address, which a tunnel needs.
+    Resolve {
+        /// The number of the device on which it is.
+        device: u32,
+        /// Who.
+        address: IpAddr,
     },
 }
 

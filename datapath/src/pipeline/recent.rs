@@ -69,7 +69,20 @@ pub struct Seen {
     /// The answer has nothing that belongs to the tables which it came from.
     lasts: bool,
     /// The answer rests on the network that carries tunnels.
-    pub(super) underlay: bool,
+    underlay: bool,
+}
+
+impl Seen {
+    /// Notes that the answer rests on the network that carries tunnels.
+    pub(super) fn rest_on_underlay(&mut self) {
+        self.underlay = true;
+    }
+
+    /// The same, with what was noted in another before.
+    pub(super) fn and(mut self, before: &Self) -> Self {
+        self.underlay |= before.underlay;
+        self
+    }
 }
 
 /// A word of the key as all lookups saw it.

@@ -63,6 +63,8 @@ pub(super) enum Unknown {
     /// Nothing.
     #[default]
     Nothing,
+    /// What differs between the outer headers of packets that went into a tunnel.
+    Outer,
     /// What is behind the Ethernet header and the VLAN tags.
     Network,
     /// All of it.
@@ -650,6 +652,26 @@ impl Working {
         while self.outer_tag().is_some() && self.pop_vlan() {}
         self.emit_lasting(DpAction::PopPbb);
         self.state.unknown = Unknown::All;
+    }
+
+    /// The packet is in a tunnel now, whose headers are those of `outer`.
+    pub(super) fn enter_tunnel(&mut self, outer: &FlowKey) {
+        let state = &mut self.state;
+        for at in 0..CT_WORD {
+            state.key.words[at] = outer.words[at];
+            state.written.words[at] = u64::MAX;
+        }
+        state.stack = Stack::default();
+        state.unknown = Unknown::Outer;
+        self.settle_all();
+        let emitted = &mut self.emitted;
+        emitted.stack = Stack::default();
+        emitted.original_len = 0;
+        emitted.original_type = outer.field(Field::EthType);
+        emitted.type_written = true;
+        emitted.touched = 0;
+        emitted.translated = 0;
+        emitted.tracked = false;
     }
 
     /// The packet has no tags any more that anybody could see.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::{HashMap, HashSet};
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Desired, FlowLimit, Fragments, PortConfig, PortId, PortKind, PortSpec,
+    TunnelSpec,
 };
 use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Match, OfPort};
@@ -31,6 +32,7 @@ use super::shelf::Shelf;
 use super::vlan::Membership;
 use crate::fdb::Fdb;
 use crate::port::PortIndex;
+use crate::tunnel::ports::TunnelPorts;
 use crate::tunnel::underlay::Underlay;
 
 /// Why a desired state or a change of flows is not taken.
@@ -75,6 +77,8 @@ pub enum Link {
     Device,
     /// To the patch port with this number, or, so far, nowhere.
     Patch(Option<PortIndex>),
+    /// Into a tunnel.
+    Tunnel,
 }
 
 /// A port of a bridge.
@@ -90,6 +94,10 @@ pub struct Port {
     pub of_port: OfPort,
     /// Where it leads.
     pub link: Link,
+    /// The tunnel that it is.
+    pub tunnel: Option<Arc<TunnelSpec>>,
+    /// It is a device of the host, which takes what is for the host.
+    pub internal: bool,
     /// Largest layer-3 packet it takes, bytes.
     pub mtu: u32,
     /// Whether its device's link is up.
@@ -200,6 +208,7 @@ pub struct Tables {
     stops: Arc<Stops>,
     /// The network that carries tunnels.
     underlay: Underlay,
+    tunnels: Arc<TunnelPorts>,
 }
 
 impl Bridge {
@@ -344,6 +353,9 @@ impl Tables {
             mirror_ports(spec, &layout, &mut ports);
             bridges.push(Arc::new(bridge(spec, layout, previous, seed)));
         }
+        let specs = ports.iter().flatten();
+        let specs = specs.filter_map(|port| Some((port.index, port.tunnel.as_ref()?)));
+        let tunnels = TunnelPorts::new(specs);
         let tables = Self {
             epoch,
             recent: Recent::new(epoch),
@@ -352,6 +364,7 @@ impl Tables {
             ports: Arc::new(ports.into_iter().map(|port| port.map(Arc::new)).collect()),
             stops: previous.map_or_else(Arc::default, |tables| Arc::clone(&tables.stops)),
             underlay: previous.map_or_else(Underlay::default, |tables| tables.underlay.clone()),
+            tunnels: Arc::new(tunnels),
         };
         if let Some(previous) = previous {
             tables.forget_since(previous);
@@ -386,6 +399,7 @@ impl Tables {
             ports: Arc::clone(&self.ports),
             stops: Arc::clone(&self.stops),
             underlay: self.underlay.clone(),
+            tunnels: Arc::clone(&self.tunnels),
         }
     }
 
@@ -399,6 +413,12 @@ impl Tables {
             underlay,
             ..self.clone()
         }
+    }
+
+    /// The tunnel ports.
+    #[must_use]
+    pub fn tunnels(&self) -> &TunnelPorts {
+        &self.tunnels
     }
 
     /// The network that carries tunnels.
@@ -508,8 +528,14 @@ fn port(spec: &PortSpec, bridge_at: usize) -> Port {
         of_port: spec.of_port,
         link: match spec.kind {
             PortKind::Patch { peer } => Link::Patch(peer.map(|peer| PortIndex(peer.0))),
+            PortKind::Tunnel(_) => Link::Tunnel,
             _ => Link::Device,
         },
+        tunnel: match &spec.kind {
+            PortKind::Tunnel(tunnel) => Some(Arc::new((**tunnel).clone())),
+            _ => None,
+        },
+        internal: spec.kind == PortKind::Internal,
         mtu: spec.mtu,
         up: spec.up,
         config: spec.config,

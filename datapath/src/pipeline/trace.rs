@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use vswitch_dpapi::BridgeId;
+use vswitch_dpapi::{BridgeId, TunnelKind};
 use vswitch_flow::field::Format;
 use vswitch_flow::text::{Named, Names};
 use vswitch_flow::{
@@ -458,6 +458,11 @@ pub fn actions_text(
                 texts.extend(ways.map(|frozen| format!("recirc({:#x})", frozen.id)));
             }
             DpAction::CtClear => texts.push("ct_clear".to_owned()),
+            DpAction::Encap(template) => texts.push(super::tunnel::push_text(template, &port)),
+            DpAction::Decap { kind, udp_port, .. } => texts.push(match kind {
+                TunnelKind::Vxlan => format!("tnl_pop(vxlan_sys_{udp_port})"),
+                TunnelKind::Geneve => format!("tnl_pop(genev_sys_{udp_port})"),
+            }),
         }
         open = group;
     }

@@ -356,6 +356,16 @@ impl<'a> Walk<'a> {
     /// Whether a task looks at what the packet's key does not show.
     fn reads_unknown(&self, task: &Task) -> bool {
         let all = self.work.state.unknown == Unknown::All;
+        if self.work.state.unknown == Unknown::Outer {
+            return match task {
+                Task::Look { table, visit } => self.looks_at_differing(*table, *visit),
+                Task::Act { list, next, .. } => {
+                    let reads = list.get(*next).and_then(super::act::reads);
+                    reads == Some(Unknown::Network)
+                }
+                _ => false,
+            };
+        }
         match task {
             Task::Look { .. } => true,
             Task::Act { list, next, .. } => list
@@ -367,10 +377,16 @@ impl<'a> Walk<'a> {
                 let plain =
                     |port: &Arc<Port>| port.mirror_dst == 0 && matches!(port.link, Link::Device);
                 all && (vid.is_some() || !port.is_some_and(plain))
+                    || port.is_some_and(|port| self.reads_headers(port))
             }
             Task::Mirror { .. } => all,
             _ => false,
         }
+    }
+
+    /// Whether sending by a port looks at more than the Ethernet header.
+    fn reads_headers(&self, port: &Port) -> bool {
+        port.link == Link::Tunnel || self.may_take_out(port)
     }
 
     /// Takes what is still to be done to this packet: everything up to where a detour, or a port
@@ -443,7 +459,8 @@ impl<'a> Walk<'a> {
             self.out.drop.get_or_insert(DropReason::RuleDrop);
         }
         self.out.cacheable &= self.out.learn.is_empty();
-        self.out.seen = self.sight.seen(&self.out.actions);
+        let seen = self.sight.seen(&self.out.actions);
+        self.out.seen = seen.and(&self.out.seen);
         if let Some(trace) = &mut self.trace {
             trace.end(self.work.key());
         }
@@ -1037,7 +1054,8 @@ impl<'a> Walk<'a> {
             });
         }
         match port.link {
-            Link::Device => self.work.emit(DpAction::Output(index)),
+            Link::Device => self.deliver(port),
+            Link::Tunnel => self.tunnel(port),
             Link::Patch(peer) => self.cross(index, peer),
         }
     }

@@ -28,6 +28,8 @@ const MTU_MIN: u32 = 68;
 #[derive(Clone, Debug, Default)]
 pub struct Underlay {
     devices: Arc<HashMap<u32, UnderlayDevice>>,
+    /// The devices that are internal ports.
+    internal: Arc<HashMap<PortIndex, u32>>,
     addresses: Arc<HashMap<IpAddr, Vec<UnderlayAddress>>>,
     v4: Arc<Routes>,
     v6: Arc<Routes>,
@@ -108,9 +110,15 @@ impl Underlay {
     fn apply(&mut self, change: &UnderlayChange) {
         match change {
             UnderlayChange::Device(device) => {
+                self.forget_internal(device.ifindex);
+                if let Some(port) = device.internal {
+                    let internal = Arc::make_mut(&mut self.internal);
+                    internal.insert(PortIndex(port.0), device.ifindex);
+                }
                 Arc::make_mut(&mut self.devices).insert(device.ifindex, device.clone());
             }
             UnderlayChange::NoDevice(ifindex) => {
+                self.forget_internal(*ifindex);
                 Arc::make_mut(&mut self.devices).remove(ifindex);
             }
             UnderlayChange::Address(address) => {
@@ -151,6 +159,10 @@ impl Underlay {
         }
     }
 
+    fn forget_internal(&mut self, ifindex: u32) {
+        Arc::make_mut(&mut self.internal).retain(|_, device| *device != ifindex);
+    }
+
     fn routes_mut(&mut self, family: IpAddr) -> &mut Routes {
         Arc::make_mut(match family {
             IpAddr::V4(_) => &mut self.v4,
@@ -168,6 +180,13 @@ impl Underlay {
     #[must_use]
     pub fn device(&self, ifindex: u32) -> Option<&UnderlayDevice> {
         self.devices.get(&ifindex)
+    }
+
+    /// The device that is an internal port.
+    #[must_use]
+    pub fn device_of(&self, internal: PortIndex) -> Option<&UnderlayDevice> {
+        let ifindex = self.internal.get(&internal)?;
+        self.devices.get(ifindex)
     }
 
     /// Where a packet to `remote` goes, that comes from `local` if that is given.

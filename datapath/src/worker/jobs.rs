@@ -112,8 +112,9 @@ impl Worker {
     /// What a translation's packets do to flows: those that they keep young, and what control has to
     /// do.
     pub(super) fn effects(
-        &self,
+        &mut self,
         translation: &Translation,
+        tick: Tick,
     ) -> (Box<[Arc<Rule>]>, Vec<Arc<Effect>>) {
         let (mut renews, mut wishes) = (Vec::new(), Vec::new());
         for effect in &translation.effects {
@@ -127,6 +128,11 @@ impl Worker {
                     match rule {
                         Some(rule) => renews.push(Arc::clone(rule)),
                         None => wishes.push(Arc::clone(effect)),
+                    }
+                }
+                Effect::Resolve { device, address } => {
+                    if self.asked.ask(*device, *address, tick) {
+                        wishes.push(Arc::clone(effect));
                     }
                 }
                 Effect::FinTimeout {
@@ -279,7 +285,14 @@ impl Worker {
             DropReason::RuleDrop,
             tools,
         );
-        for (_, packet) in sink.outputs {
+        let others = sink.inside.into_iter().map(|inside| inside.packet);
+        let others = others.chain(sink.answers);
+        for packet in sink
+            .outputs
+            .into_iter()
+            .map(|(_, packet)| packet)
+            .chain(others)
+        {
             self.pool.drop_packet(packet);
         }
         for punted in sink.punted {
@@ -327,7 +340,7 @@ impl Worker {
                 bridge.fdb.learn(learn.key, learn.port, tick);
             }
         }
-        let (renews, wishes) = self.effects(&translation);
+        let (renews, wishes) = self.effects(&translation, tick);
         let decision = Decision {
             renews,
             ..Decision::from(translation)

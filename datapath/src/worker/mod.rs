@@ -20,6 +20,7 @@ mod round;
 mod run;
 mod stats;
 mod tracked;
+mod tunnel;
 mod upcall;
 
 use std::collections::VecDeque;
@@ -42,6 +43,7 @@ pub use upcall::{Upcalls, Wish};
 use jobs::Parked;
 use ports::Ports;
 use round::Scratch;
+use tunnel::Asked;
 
 /// Answers of our own (ICMP errors) that may wait for the next round; more are dropped.
 const ANSWERS_MAX: usize = 256;
@@ -59,6 +61,8 @@ pub struct Worker {
     answers: Vec<Packet>,
     /// Packets that wait for control to add the flows that they learn, in order of their tickets.
     parked: VecDeque<Parked>,
+    /// Neighbours that were asked for lately.
+    asked: Asked,
     /// The last ticket given.
     ticket: u64,
     upcalls: Arc<Upcalls>,
@@ -97,6 +101,7 @@ impl Worker {
             cache_enabled: true,
             parked: VecDeque::new(),
             ticket: 0,
+            asked: Asked::default(),
             upcalls: Arc::default(),
             origin: None,
             moment: Moment::default(),

@@ -32,7 +32,7 @@ use super::ports::Ports;
 use super::stats::{Stage, Stats};
 use super::tracked::{Together, alone};
 use super::{ANSWERS_MAX, Worker};
-use crate::action::{self, Again, Sink, Tools};
+use crate::action::{self, Again, Inside, Sink, Tools};
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::cache::{Decision, EntryId};
 use crate::conntrack::Conntrack;
@@ -83,6 +83,7 @@ pub(super) struct Scratch {
     found: Vec<Option<EntryId>>,
     pub(super) sink: Sink,
     again: Vec<Again>,
+    pub(super) inside: Vec<Inside>,
     together: Together,
     pub(super) fitted: Vec<Packet>,
     ready: Vec<u32>,
@@ -240,7 +241,7 @@ impl Worker {
             let known = found.and_then(|id| self.cache.credit(id, size, tick));
             match known {
                 Some(decision) => match alone(decision, extracted) {
-                    Some(ct) if self.scratch.sink.again.is_empty() => together.push(packet, at, ct),
+                    Some(ct) if !self.scratch.sink.holds_back() => together.push(packet, at, ct),
                     _ => act(
                         packet,
                         extracted,
@@ -326,7 +327,8 @@ impl Worker {
                 }
             }
             self.scratch.again = again;
-            if self.scratch.sink.again.is_empty() && together.len() == 0 {
+            misses += self.take_out(&mut left, tick);
+            if !self.scratch.sink.holds_back() && together.len() == 0 {
                 self.scratch.together = together;
                 return misses;
             }
@@ -336,6 +338,10 @@ impl Worker {
         for again in self.scratch.sink.again.drain(..) {
             self.stats.drops.count(DropReason::TooDeep);
             self.pool.drop_packet(again.packet);
+        }
+        for inside in self.scratch.sink.inside.drain(..) {
+            self.stats.drops.count(DropReason::TooDeep);
+            self.pool.drop_packet(inside.packet);
         }
         misses
     }
@@ -360,7 +366,7 @@ impl Worker {
         let is_new = id.is_none();
         if is_new {
             let translation = self.translate(&packet, extracted, frozen, tick);
-            let (renews, wishes) = self.effects(&translation);
+            let (renews, wishes) = self.effects(&translation, tick);
             // What teaches rests on what is not yet so: the next packet works out the answer that
             // lasts.
             let lasting = translation.cacheable
@@ -411,7 +417,7 @@ impl Worker {
     #[inline]
     pub(super) fn empty_sink(&mut self, keys: &mut [Extracted], tick: Tick) -> u32 {
         let mut misses = 0;
-        if !self.scratch.sink.again.is_empty() || self.scratch.together.len() > 0 {
+        if self.scratch.sink.holds_back() || self.scratch.together.len() > 0 {
             misses = self.read_again(keys, tick);
         }
         if !self.scratch.sink.punted.is_empty() {
@@ -444,6 +450,7 @@ impl Worker {
 
     /// Writes what the round collected: makes every packet fit its port, then one call a queue.
     pub(super) fn transmit(&mut self, now: Instant) {
+        self.keep_answers();
         if self.ports.dirty.is_empty() {
             self.scratch.received.clear();
             return;

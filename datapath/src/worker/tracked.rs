@@ -212,7 +212,7 @@ impl Worker {
             let size = packet.len() as u64;
             match found.and_then(|id| self.cache.credit(id, size, tick)) {
                 Some(decision) => match alone(decision, extracted) {
-                    Some(ct) if self.scratch.sink.again.is_empty() => {
+                    Some(ct) if !self.scratch.sink.holds_back() => {
                         let asked = note(asked, ct);
                         next.push(Waiting { packet, key, asked });
                     }
