@@ -14,6 +14,7 @@ mod matrix;
 mod openflow;
 mod replug;
 mod shutdown;
+mod tunnels;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     trials.extend(replug::trials());
     trials.extend(connections::trials());
     trials.extend(faults::trials());
+    trials.extend(tunnels::trials());
     trials.extend(openflow::trials());
     trials.extend(matrix::trials(&rigs));
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -17,7 +17,7 @@ use vswitch_dpapi::message::PollMode;
 use vswitch_rpc::{DEFAULT_RUNDIR, RUNDIR_VARIABLE, SOCKET_NAME};
 use vswitchd::control::Control;
 use vswitchd::dataplane::{Dataplane, Launch};
-use vswitchd::host::Watch;
+use vswitchd::host::{Follow, Watch};
 use vswitchd::log::Log;
 use vswitchd::openflow::Agent;
 use vswitchd::rpc::{Job, Server};
@@ -135,6 +135,7 @@ async fn serve(mut control: Control, rundir: PathBuf) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
     // Before devices are looked at for the first time, so that no change is missed.
     let mut watch = Watch::start().context("no news of devices from the kernel")?;
+    let mut follow = Follow::start().context("no news of routes from the kernel")?;
     control.recover().await?;
     let mut server = Server::start(&rundir.join(SOCKET_NAME))
         .with_context(|| format!("cannot listen in {}", rundir.display()))?;
@@ -146,6 +147,7 @@ async fn serve(mut control: Control, rundir: PathBuf) -> Result<()> {
         control.settle().await;
         let sample_due = control.sample_due();
         let look_due = control.look_due();
+        let underlay_due = control.underlay_due();
         let agent_due = control.agent_due();
         let pause = control.pause();
         tokio::select! {
@@ -159,6 +161,14 @@ async fn serve(mut control: Control, rundir: PathBuf) -> Result<()> {
             Some(job) = tools.next() => answer_tool(&mut control, job).await,
             () = sleep_until(sample_due) => control.sample().await,
             news = watch.next() => control.hear(news),
+            heard = follow.next() => control.hear_network(heard),
+            () = async { sleep_until(underlay_due.unwrap_or_else(tokio::time::Instant::now)).await },
+                if underlay_due.is_some() =>
+            {
+                if let Err(error) = control.tell_underlay().await {
+                    tracing::warn!(%error, "the datapath was not told of routes");
+                }
+            }
             () = async { sleep_until(look_due.unwrap_or_else(tokio::time::Instant::now)).await },
                 if look_due.is_some() =>
             {

@@ -26,7 +26,7 @@ pub(super) const ADD: Command = Command {
     help: "Attach a device to a bridge, or make one",
     long: "Without a type, a device that exists gets the kind of port that serves it best, and one \
            that does not is made as a TAP. The answer says what was chosen and why.\n\n\
-           type=TYPE        afxdp, tap, packet, internal, patch, null or pcap\n\
+           type=TYPE        afxdp, tap, packet, internal, patch, null, pcap, vxlan or geneve\n\
            of_port=N        the port's OpenFlow number, 1 to 65279\n\
            tag=N            its own VLAN\n\
            trunks=N,N-N     the VLANs it carries\n\
@@ -41,7 +41,19 @@ pub(super) const ADD: Command = Command {
            peer=PORT        for patch: the port at the other end, which may come later\n\
            file=PATH        for pcap: the capture to play\n\
            speed=SPEED      for pcap: paced, full or loop\n\
-           capture=PATH     for pcap: the capture to write",
+           capture=PATH     for pcap: the capture to write\n\
+           remote_ip=ADDR   for vxlan and geneve: the far end, or `flow`\n\
+           local_ip=ADDR    for vxlan and geneve: the near end, or `flow`\n\
+           key=N            for vxlan and geneve: the network, or `flow`; in_key and out_key set \
+           one direction\n\
+           dst_port=N       for vxlan and geneve: the UDP port, 4789 or 6081 unless given\n\
+           csum=BOOL        for vxlan and geneve: outer UDP checksums\n\
+           ttl=N            for vxlan and geneve: outer TTL, or `inherit`\n\
+           tos=N            for vxlan and geneve: outer TOS, or `inherit`; dscp=N is another way to \
+           say it\n\
+           df=BOOL          for vxlan and geneve: the network may not cut packets\n\
+           underlay=WAY     for vxlan and geneve: auto, bridge, uplink or socket\n\
+           check_source=BOOL  for vxlan and geneve: drop packets from where no route leads",
     examples: &[
         example(
             "vsctl add-port br0 eth1",
@@ -50,6 +62,10 @@ pub(super) const ADD: Command = Command {
         example(
             "vsctl add-port br0 vm1 type=tap tag=5",
             "Make a TAP in VLAN 5",
+        ),
+        example(
+            "vsctl add-port br0 vx0 type=vxlan remote_ip=192.0.2.1 key=42",
+            "A tunnel to another host",
         ),
         example(
             "vsctl add-port br0 p0 type=patch peer=p1",

@@ -102,11 +102,15 @@ pub enum Kind {
     Null,
     /// Replays a capture file, or writes one.
     Pcap,
+    /// A VXLAN tunnel.
+    Vxlan,
+    /// A Geneve tunnel.
+    Geneve,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Afxdp,
         Self::Tap,
         Self::Packet,
@@ -114,6 +118,8 @@ impl Kind {
         Self::Patch,
         Self::Null,
         Self::Pcap,
+        Self::Vxlan,
+        Self::Geneve,
     ];
 
     /// The word for `type=`.
@@ -126,6 +132,8 @@ impl Kind {
             Self::Patch => "patch",
             Self::Null => "null",
             Self::Pcap => "pcap",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
         }
     }
 }
@@ -313,7 +321,7 @@ mod tests {
         assert_eq!(
             refusal.data.allowed,
             [
-                "afxdp", "tap", "packet", "internal", "patch", "null", "pcap"
+                "afxdp", "tap", "packet", "internal", "patch", "null", "pcap", "vxlan", "geneve"
             ]
         );
     }

@@ -1,22 +1,25 @@
 //! The whole switch in one answer.
 
-use vswitch_dpapi::message::{PollMode, Reply, Request, WorkerStats};
+use vswitch_dpapi::message::{PollMode, PortStats, Reply, Request, WorkerStats};
 use vswitch_rpc::port::{Info, State};
 use vswitch_rpc::show::{Bridge, Datapath, DatapathState, Switch, Worker};
 use vswitch_rpc::{Refusal, mirror, show};
 
 use crate::control::Control;
 use crate::dataplane::unexpected;
-use crate::model::{self, Port};
+use crate::model::{self, Port, key};
 
 impl Control {
     pub(super) async fn show(&mut self) -> Result<Switch, Refusal> {
         let datapath = self.datapath().await;
+        let stats = self.port_stats().await.unwrap_or_default();
         let bridges = self.belief.switch.bridges.values();
         Ok(Switch {
             version: env!("CARGO_PKG_VERSION").into(),
             datapath,
-            bridges: bridges.map(|bridge| self.bridge_info(bridge)).collect(),
+            bridges: bridges
+                .map(|bridge| self.bridge_info(bridge, &stats))
+                .collect(),
         })
     }
 
@@ -69,7 +72,7 @@ impl Control {
         }
     }
 
-    fn bridge_info(&self, bridge: &model::Bridge) -> Bridge {
+    fn bridge_info(&self, bridge: &model::Bridge, stats: &[PortStats]) -> Bridge {
         let ports = bridge.ports_by_number();
         Bridge {
             name: bridge.name.clone(),
@@ -78,7 +81,10 @@ impl Control {
             mac_table_size: u64::from(bridge.settings.mac_table_size),
             mac_aging_time: u64::from(bridge.settings.mac_aging_time),
             controllers: self.controllers(bridge),
-            ports: ports.iter().map(|port| self.port_info(port)).collect(),
+            ports: ports
+                .iter()
+                .map(|port| self.port_info(port, stats))
+                .collect(),
             mirrors: bridge
                 .mirrors
                 .iter()
@@ -95,7 +101,7 @@ impl Control {
         }
     }
 
-    fn port_info(&self, port: &Port) -> Info {
+    fn port_info(&self, port: &Port, stats: &[PortStats]) -> Info {
         let device = self.devices.get(&port.id);
         let error = self.errors.get(&port.id).cloned();
         let link = device.and_then(|device| device.link.as_ref());
@@ -129,6 +135,17 @@ impl Control {
         for (key, value) in words {
             if let Some(value) = value {
                 detail.insert(key.into(), value.clone());
+            }
+        }
+        if model::tunnel::protocol(port.kind).is_some() {
+            let shown = key::show(model::port::KEYS, settings);
+            let words = shown
+                .into_iter()
+                .filter(|(key, _)| model::tunnel::NAMES.contains(&key.as_str()));
+            detail.extend(words);
+            let stats = stats.iter().find(|stats| stats.port.0 == port.id);
+            if let Some(stats) = stats {
+                detail.insert("way".into(), stats.detail.clone());
             }
         }
         Info {

@@ -88,7 +88,8 @@ impl Control {
     /// Takes note of what the datapath tells.
     pub fn happened(&mut self, event: Event) {
         match &event {
-            Event::PacketIn(_) | Event::Resolve { .. } => {}
+            Event::PacketIn(_) => {}
+            Event::Resolve { device, address } => self.wish_neighbour(*device, *address),
             Event::FlowRemoved {
                 bridge,
                 rule,

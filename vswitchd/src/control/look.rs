@@ -54,6 +54,7 @@ impl Control {
     pub async fn look(&mut self) -> Result<(), DataplaneError> {
         let news = std::mem::take(&mut self.news);
         self.changed = true;
+        self.underlay.stir();
         let ports: Vec<Port> = self
             .belief
             .switch

@@ -10,6 +10,7 @@
 mod change;
 mod look;
 mod sync;
+mod underlay;
 
 use std::collections::BTreeMap;
 
@@ -62,6 +63,8 @@ pub struct Control {
     failures: u32,
     /// Devices of which there is news.
     news: look::Pending,
+    /// The network that carries tunnels.
+    underlay: underlay::State,
     /// What is said, how loudly, and where.
     pub(crate) log: Log,
     /// What samples of the datapath's counters have shown.
@@ -96,6 +99,7 @@ impl Control {
             port_since: BTreeMap::new(),
             failures: 0,
             news: look::Pending::default(),
+            underlay: underlay::State::default(),
             log,
             sampled: Sampled::default(),
             cleared: Cleared::default(),
@@ -142,6 +146,7 @@ impl Control {
             }
         }
         self.changed = true;
+        self.underlay.stir();
         let Err(error) = result else {
             self.forget_removed();
             return Ok(());

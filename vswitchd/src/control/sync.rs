@@ -59,6 +59,7 @@ impl Control {
             self.dataplane.tell(&request, &[]).await?;
         }
         self.changed = true;
+        self.underlay.forget_told();
         let mut attached = self.adopt(&state).await?;
         self.errors.clear();
         let mut ports: Vec<Port> = self

@@ -260,7 +260,7 @@ pub fn make(port: &Port, mac: Option<[u8; 6]>) -> Result<Device, DeviceError> {
             take(port, found)
         }
         Kind::Pcap => make_pcap(port),
-        Kind::Patch | Kind::Null => Ok(Device {
+        Kind::Patch | Kind::Null | Kind::Vxlan | Kind::Geneve => Ok(Device {
             backing: Backing::None,
             place: Place::Own,
             link: None,

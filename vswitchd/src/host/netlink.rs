@@ -162,7 +162,7 @@ impl Netlink {
     }
 
     /// One request with all of its answer.
-    fn request(
+    pub(super) fn request(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,

@@ -88,6 +88,7 @@ pub fn show<S>(keys: &'static [Key<S>], settings: &S) -> Options {
 fn canonical(name: &str) -> &str {
     match name {
         "n_rxq" => "queues",
+        "df_default" => "df",
         other => other,
     }
 }

@@ -17,6 +17,7 @@ pub mod refusal;
 pub mod ssl;
 pub mod switch;
 pub mod target;
+pub mod tunnel;
 
 pub use bridge::{Bridge, BridgeSettings};
 pub use mirror::Mirror;

@@ -10,6 +10,7 @@ use vswitch_rpc::port::{Kind, Vlan, VlanMode};
 use super::key::{self, Key};
 use super::name::{self, Named};
 use super::refusal::ModelError;
+use super::tunnel::{self, TunnelSettings};
 
 /// Largest number of an ordinary port: as Open vSwitch, below what OpenFlow 1.0 clients cannot name.
 pub const OF_PORT_MAX: u32 = 0xfeff;
@@ -98,6 +99,8 @@ pub struct PortSettings {
     pub speed: Speed,
     /// The capture file to write.
     pub capture: Option<String>,
+    /// Where a tunnel leads, and how.
+    pub tunnel: TunnelSettings,
 }
 
 const VLAN: &str = "a VLAN from 0 to 4095, 0 being that of untagged packets";
@@ -118,6 +121,9 @@ const KINDS: &[(&str, &[Kind])] = &[
 
 /// Whether a port of this kind has this setting.
 fn has(kind: Kind, key: &str) -> bool {
+    if tunnel::NAMES.contains(&key) {
+        return tunnel::protocol(kind).is_some();
+    }
     KINDS
         .iter()
         .find(|(name, _)| *name == key)
@@ -133,7 +139,7 @@ pub const KEYS: &[Key<PortSettings>] = &[
     Key {
         name: "type",
         live: false,
-        takes: "afxdp, tap, packet, internal, patch, null or pcap",
+        takes: "afxdp, tap, packet, internal, patch, null, pcap, vxlan or geneve",
         set: |port, text| {
             port.kind = Some(text.parse().ok()?);
             Some(())
@@ -319,6 +325,19 @@ pub const KEYS: &[Key<PortSettings>] = &[
         clear: |port| port.capture = None,
         show: |port| port.capture.clone(),
     },
+    tunnel::REMOTE_IP,
+    tunnel::LOCAL_IP,
+    tunnel::KEY,
+    tunnel::IN_KEY,
+    tunnel::OUT_KEY,
+    tunnel::DST_PORT,
+    tunnel::CSUM,
+    tunnel::TTL_KEY,
+    tunnel::TOS,
+    tunnel::DSCP,
+    tunnel::DF,
+    tunnel::UNDERLAY,
+    tunnel::CHECK_SOURCE,
 ];
 
 impl Port {
@@ -384,6 +403,9 @@ impl PortSettings {
                     allowed: key::names(KEYS.iter().filter(|key| has(kind, key.name))),
                 });
             }
+        }
+        if tunnel::protocol(kind).is_some() {
+            self.tunnel.check(kind)?;
         }
         if kind == Kind::Pcap && self.file.is_none() && self.capture.is_none() {
             return Err(ModelError::Needs {
@@ -468,7 +490,7 @@ mod tests {
             ),
             (
                 &[("type", "dpdk")],
-                "type=dpdk is not possible: type takes afxdp, tap, packet, internal, patch, null or pcap",
+                "type=dpdk is not possible: type takes afxdp, tap, packet, internal, patch, null, pcap, vxlan or geneve",
             ),
             (
                 &[("addr", "10.0.0.1")],

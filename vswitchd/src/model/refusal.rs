@@ -90,9 +90,12 @@ pub enum ModelError {
         /// What would be understood.
         takes: &'static str,
     },
-    /// A value that the key takes, and this switch does not yet.
-    #[error("type={0} is not possible: tunnels are not part of this version")]
+    /// Settings of a tunnel that contradict each other.
+    #[error("{0}")]
     Tunnel(String),
+    /// A tunnel whose packets another port has.
+    #[error("{0}")]
+    TunnelTaken(String),
     /// The key is for ports of other kinds.
     #[error("a port of type {kind} has no setting {key:?}")]
     KeyOfOtherKind {
@@ -167,6 +170,7 @@ impl From<ModelError> for Refusal {
             ModelError::BridgeExists(_)
             | ModelError::PortExists { .. }
             | ModelError::MirrorExists { .. }
+            | ModelError::TunnelTaken(_)
             | ModelError::OfPortTaken { .. } => Self::new(Code::Exists, message),
             ModelError::UnknownKey { allowed, .. } | ModelError::KeyOfOtherKind { allowed, .. } => {
                 Self::new(Code::Refused, message).allowed(allowed)

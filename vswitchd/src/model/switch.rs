@@ -15,6 +15,7 @@ use super::name::{self, Named};
 use super::port::{self, OF_PORT_MAX, Port, PortSettings};
 use super::refusal::ModelError;
 use super::ssl::Ssl;
+use super::tunnel;
 
 /// Largest number of a port in the datapath.
 const PORT_ID_MAX: u32 = 65_535;
@@ -176,9 +177,6 @@ impl Switch {
         let bridge = self.bridge(bridge)?;
         name::check(Named::Port, name)?;
         self.check_free(name)?;
-        if let Some(kind @ ("vxlan" | "geneve" | "gre")) = options.get("type").map(String::as_str) {
-            return Err(ModelError::Tunnel(kind.into()));
-        }
         let mut settings = PortSettings::default();
         key::apply(port::KEYS, "a port", When::New, &mut settings, options)?;
         settings.check_vlan()?;
@@ -189,6 +187,9 @@ impl Switch {
             check_of_port(bridge, number)?;
         }
         self.check_peer(name, &settings)?;
+        if let Some(kind) = settings.kind {
+            self.check_tunnel(name, kind, &settings)?;
+        }
         Ok(settings)
     }
 
@@ -200,6 +201,7 @@ impl Switch {
         new.settings.check_vlan()?;
         new.settings.check_kind(new.kind)?;
         self.check_peer(&new.name, &new.settings)?;
+        self.check_tunnel(&new.name, new.kind, &new.settings)?;
         let id = self.free_port_id()?;
         let bridge = self.bridge_mut(bridge)?;
         let of_port = match new.settings.of_port {
@@ -256,6 +258,7 @@ impl Switch {
         settings.check_vlan()?;
         settings.check_kind(port.kind)?;
         self.check_peer(name, &settings)?;
+        self.check_tunnel(name, port.kind, &settings)?;
         let ports = &mut self.bridge_mut(bridge)?.ports;
         ports.get_mut(name).expect("looked up just now").settings = settings;
         Ok(())
@@ -317,6 +320,29 @@ impl Switch {
         let name = port.settings.peer.as_deref()?;
         let (_, peer) = self.port_anywhere(name)?;
         (peer.settings.peer.as_deref() == Some(&port.name)).then_some(peer)
+    }
+
+    /// Whether a port is a tunnel.
+    pub fn has_tunnels(&self) -> bool {
+        self.ports()
+            .any(|(_, port)| tunnel::protocol(port.kind).is_some())
+    }
+
+    /// Refuses a tunnel that another port is.
+    fn check_tunnel(
+        &self,
+        name: &str,
+        kind: Kind,
+        settings: &PortSettings,
+    ) -> Result<(), ModelError> {
+        let spec = |kind, settings: &PortSettings| settings.tunnel.spec(tunnel::protocol(kind)?);
+        let Some(new) = spec(kind, settings) else {
+            return Ok(());
+        };
+        let others = self.ports().filter(|(_, port)| port.name != name);
+        let others = others
+            .filter_map(|(_, port)| Some((port.name.as_str(), spec(port.kind, &port.settings)?)));
+        tunnel::check_others(&new, others)
     }
 
     /// Refuses a peer that can never be one. A peer that is not there, or does not name this port
@@ -464,13 +490,8 @@ mod tests {
                 "of_port=1 is taken by a",
             ),
             (
-                add(
-                    &mut s,
-                    "br0",
-                    "b",
-                    &[("type", "vxlan"), ("remote_ip", "1.2.3.4")],
-                ),
-                "type=vxlan is not possible: tunnels are not part of this version",
+                add(&mut s, "br0", "b", &[("type", "vxlan"), ("key", "5")]),
+                "a port of type vxlan needs remote_ip: the IPv4 or IPv6 address of one host, or flow",
             ),
             (
                 add(&mut s, "br0", "b", &[("type", "patch"), ("peer", "b")]),

@@ -13,7 +13,7 @@ use vswitch_rpc::port as rpc;
 use vswitch_rpc::port::Kind;
 
 use crate::model::port::MTU;
-use crate::model::{Bridge, Port, Switch};
+use crate::model::{Bridge, Port, Switch, tunnel};
 
 /// Bytes of the largest layer-3 packet there can be: for ports that have no device to limit them.
 const MTU_MAX: u32 = 65_535;
@@ -110,6 +110,7 @@ fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> P
             },
             Kind::Null => PortKind::Null,
             Kind::Pcap => PortKind::Pcap,
+            Kind::Vxlan | Kind::Geneve => tunnel(port),
         },
         vlan: VlanSpec {
             mode: match vlan.mode {
@@ -124,6 +125,13 @@ fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> P
         mtu,
         up,
     }
+}
+
+/// What a tunnel port is. One whose remote is not known would be refused before.
+fn tunnel(port: &Port) -> PortKind {
+    let kind = tunnel::protocol(port.kind);
+    let spec = kind.and_then(|kind| port.settings.tunnel.spec(kind));
+    spec.map_or(PortKind::Null, |spec| PortKind::Tunnel(Box::new(spec)))
 }
 
 /// The flows of a new bridge: a standalone one that no controller is to tell forwards at once.

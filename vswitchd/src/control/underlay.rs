@@ -1,0 +1,342 @@
+//! Telling the datapath of the network that carries tunnels.
+//!
+//! Law: while there is a tunnel port, the datapath knows what the kernel knows, at most some
+//! milliseconds late: all of it at first, then what has changed since it was told last. Without a
+//! tunnel port it is told nothing.
+//!
+//! Neighbours that tunnels need and that are about to be forgotten are confirmed by the kernel
+//! before it does so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vswitch_dpapi::message::Request;
+use vswitch_dpapi::tunnel::{UnderlayAddress, UnderlayDevice, UnderlayNeighbour, UnderlayRoute};
+use vswitch_dpapi::{Endpoint, PortId, Underlay, UnderlayChange};
+use vswitch_rpc::port::Kind;
+
+use super::Control;
+use crate::dataplane::DataplaneError;
+use crate::host::network::{self, Heard, Network, RouteName};
+use crate::host::place::Place;
+
+/// How long news are gathered before routes are read again: setting up a device makes several.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Neighbours that are confirmed at most.
+const NEEDED_MAX: usize = 16_384;
+
+/// What is known and what was told.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    network: Network,
+    /// What the datapath has; `None` when it was told nothing.
+    told: Option<Told>,
+    /// Neighbours that tunnels have asked for.
+    needed: BTreeSet<(u32, IpAddr)>,
+    read_routes: bool,
+    read_all: bool,
+    /// When there is something to do.
+    due: Option<Instant>,
+}
+
+/// What the datapath was told, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
+    devices: BTreeMap<u32, UnderlayDevice>,
+    addresses: BTreeSet<(u32, IpAddr, u8)>,
+    routes: BTreeMap<RouteName, UnderlayRoute>,
+    neighbours: BTreeMap<(u32, IpAddr), [u8; 6]>,
+}
+
+impl State {
+    /// There may be something to tell.
+    pub(super) fn stir(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
+    /// Another datapath, which knows nothing.
+    pub(super) fn forget_told(&mut self) {
+        self.told = None;
+        self.read_all = true;
+        self.stir();
+    }
+}
+
+impl Control {
+    /// Takes note of news of the network.
+    pub fn hear_network(&mut self, heard: Heard) {
+        let state = &mut self.underlay;
+        match heard {
+            Heard::Neighbour {
+                device,
+                address,
+                stale,
+                ..
+            } => {
+                if state.network.note(heard) {
+                    state.stir();
+                }
+                if stale && state.told.is_some() && self.needs(device, address) {
+                    self.resolve(device, address);
+                }
+            }
+            Heard::Routes => {
+                state.read_routes = true;
+                state.due.get_or_insert_with(|| Instant::now() + GATHER);
+            }
+            Heard::Everything => {
+                state.read_all = true;
+                state.due.get_or_insert_with(|| Instant::now() + GATHER);
+            }
+        }
+    }
+
+    /// A tunnel needs a neighbour's address.
+    pub(super) fn wish_neighbour(&mut self, device: u32, address: IpAddr) {
+        let needed = &mut self.underlay.needed;
+        if needed.len() >= NEEDED_MAX {
+            needed.clear();
+        }
+        needed.insert((device, address));
+        self.resolve(device, address);
+    }
+
+    fn resolve(&self, device: u32, address: IpAddr) {
+        if let Err(error) = network::resolve(device, address) {
+            tracing::debug!(%error, device, %address, "a neighbour could not be asked for");
+        }
+    }
+
+    /// Whether packets of tunnels go by a neighbour.
+    fn needs(&self, device: u32, address: IpAddr) -> bool {
+        let routes = self.underlay.network.routes.values();
+        let mut gateways = routes.flat_map(|route| &route.hops);
+        let mut ports = self.belief.switch.ports();
+        self.underlay.needed.contains(&(device, address))
+            || ports
+                .any(|(_, port)| port.settings.tunnel.remote == Some(Endpoint::Address(address)))
+            || gateways.any(|hop| hop.gateway == Some(address))
+    }
+
+    /// When the datapath is to be told, if there is reason to.
+    pub fn underlay_due(&self) -> Option<Instant> {
+        self.underlay.due
+    }
+
+    /// Reads what has to be read again and tells the datapath what it does not know.
+    pub async fn tell_underlay(&mut self) -> Result<(), DataplaneError> {
+        self.underlay.due = None;
+        if !self.belief.switch.has_tunnels() {
+            // What is known grows old, and is read when it is wanted.
+            if self.underlay.told.take().is_some() {
+                let nothing = Request::SetUnderlay(Box::default());
+                self.dataplane.tell(&nothing, &[]).await?;
+            }
+            self.underlay.read_all = true;
+            return Ok(());
+        }
+        if let Err(error) = self.read_network() {
+            tracing::warn!(%error, "the kernel's routes could not be read");
+            return Ok(());
+        }
+        let now = self.known();
+        let request = match &self.underlay.told {
+            None => Request::SetUnderlay(Box::new(now.whole())),
+            Some(before) => {
+                let changes = now.since(before);
+                if changes.is_empty() {
+                    return Ok(());
+                }
+                Request::ChangeUnderlay(changes)
+            }
+        };
+        // When this fails, it is not known what the datapath has.
+        self.underlay.told = None;
+        self.dataplane.tell(&request, &[]).await?;
+        self.underlay.told = Some(now);
+        Ok(())
+    }
+
+    fn read_network(&mut self) -> std::io::Result<()> {
+        let state = &mut self.underlay;
+        if std::mem::take(&mut state.read_all) {
+            state.read_routes = false;
+            state.network = Network::read()?;
+        } else if std::mem::take(&mut state.read_routes) {
+            state.network.read_routes()?;
+        }
+        Ok(())
+    }
+
+    /// What the datapath should know.
+    fn known(&self) -> Told {
+        let network = &self.underlay.network;
+        let port_of = |ifindex: u32| {
+            let mut ports = self.belief.switch.ports();
+            let found = ports.find(|(_, port)| {
+                port.kind == Kind::Internal
+                    && self.devices.get(&port.id).is_some_and(|device| {
+                        let link = device.link.as_ref();
+                        device.place == Place::Own && link.is_some_and(|l| l.ifindex == ifindex)
+                    })
+            });
+            found.map(|(_, port)| PortId(port.id))
+        };
+        let devices = network.links.values().map(|link| {
+            let device = UnderlayDevice {
+                ifindex: link.ifindex,
+                name: link.name.clone(),
+                mac: link.mac.unwrap_or_default(),
+                mtu: link.mtu,
+                up: link.up,
+                internal: port_of(link.ifindex),
+                uplink: None,
+                socket: None,
+            };
+            (link.ifindex, device)
+        });
+        let addresses = network.addresses.iter();
+        Told {
+            devices: devices.collect(),
+            addresses: addresses
+                .map(|one| (one.device, one.address, one.prefix_len))
+                .collect(),
+            routes: network.routes.clone(),
+            neighbours: network.neighbours.clone(),
+        }
+    }
+}
+
+fn address(&(device, address, prefix_len): &(u32, IpAddr, u8)) -> UnderlayAddress {
+    UnderlayAddress {
+        device,
+        address,
+        prefix_len,
+    }
+}
+
+fn neighbour((&(device, address), &mac): (&(u32, IpAddr), &[u8; 6])) -> UnderlayNeighbour {
+    UnderlayNeighbour {
+        device,
+        address,
+        mac,
+    }
+}
+
+impl Told {
+    fn whole(&self) -> Underlay {
+        Underlay {
+            devices: self.devices.values().cloned().collect(),
+            addresses: self.addresses.iter().map(address).collect(),
+            routes: self.routes.values().cloned().collect(),
+            neighbours: self.neighbours.iter().map(neighbour).collect(),
+        }
+    }
+
+    /// What is other than before: what is new first, so that packets find a way all the time.
+    fn since(&self, before: &Self) -> Vec<UnderlayChange> {
+        let mut changes = Vec::new();
+        let is_new = |device: &&UnderlayDevice| before.devices.get(&device.ifindex) != Some(device);
+        let devices = self.devices.values().filter(is_new).cloned();
+        changes.extend(devices.map(UnderlayChange::Device));
+        let added = self.addresses.difference(&before.addresses);
+        changes.extend(added.map(address).map(UnderlayChange::Address));
+        let routes = self.routes.iter();
+        let routes = routes.filter(|(name, route)| before.routes.get(name) != Some(route));
+        changes.extend(routes.map(|(_, route)| UnderlayChange::Route(route.clone())));
+        let neighbours = self.neighbours.iter();
+        let neighbours = neighbours.filter(|(name, mac)| before.neighbours.get(name) != Some(mac));
+        changes.extend(neighbours.map(neighbour).map(UnderlayChange::Neighbour));
+        let gone = before
+            .routes
+            .keys()
+            .filter(|name| !self.routes.contains_key(name));
+        changes.extend(
+            gone.map(|&(prefix, prefix_len, metric)| UnderlayChange::NoRoute {
+                prefix,
+                prefix_len,
+                metric,
+            }),
+        );
+        let gone = before.neighbours.keys();
+        let gone = gone.filter(|name| !self.neighbours.contains_key(name));
+        changes
+            .extend(gone.map(|&(device, address)| UnderlayChange::NoNeighbour { device, address }));
+        let gone = before.addresses.difference(&self.addresses);
+        changes.extend(gone.map(address).map(UnderlayChange::NoAddress));
+        let gone = before.devices.keys();
+        let gone = gone.filter(|ifindex| !self.devices.contains_key(ifindex));
+        changes.extend(gone.map(|ifindex| UnderlayChange::NoDevice(*ifindex)));
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vswitch_dpapi::tunnel::RouteKind;
+
+    fn told(last: u8) -> Told {
+        let ip: IpAddr = [10, 0, 0, last].into();
+        let route = UnderlayRoute {
+            prefix: ip,
+            prefix_len: 32,
+            metric: 0,
+            kind: RouteKind::Nowhere,
+            hops: Vec::new(),
+            source: None,
+            mtu: None,
+        };
+        let device = UnderlayDevice {
+            ifindex: last.into(),
+            name: "d".into(),
+            mac: [2; 6],
+            mtu: 1500,
+            up: true,
+            internal: None,
+            uplink: None,
+            socket: None,
+        };
+        Told {
+            devices: [(last.into(), device)].into(),
+            addresses: [(last.into(), ip, 24)].into(),
+            routes: [((ip, 32, 0), route)].into(),
+            neighbours: [((last.into(), ip), [last; 6])].into(),
+        }
+    }
+
+    #[test]
+    fn what_has_changed_is_told_and_nothing_else() {
+        assert_eq!(told(1).since(&told(1)), []);
+        assert_eq!(told(1).since(&Told::default()).len(), 4);
+        assert_eq!(Told::default().since(&told(1)).len(), 4);
+        let mut moved = told(1);
+        moved.neighbours.values_mut().for_each(|mac| *mac = [9; 6]);
+        let change = UnderlayChange::Neighbour(UnderlayNeighbour {
+            device: 1,
+            address: [10, 0, 0, 1].into(),
+            mac: [9; 6],
+        });
+        assert_eq!(moved.since(&told(1)), [change]);
+    }
+
+    #[test]
+    fn what_is_new_is_told_before_what_is_gone() {
+        let changes = told(2).since(&told(1));
+        let is_gone = |change: &UnderlayChange| {
+            matches!(
+                change,
+                UnderlayChange::NoDevice(_)
+                    | UnderlayChange::NoAddress(_)
+                    | UnderlayChange::NoRoute { .. }
+                    | UnderlayChange::NoNeighbour { .. }
+            )
+        };
+        assert_eq!(changes.len(), 8);
+        assert!(changes.iter().take(4).all(|change| !is_gone(change)));
+        assert!(changes.iter().skip(4).all(is_gone));
+    }
+}
