@@ -4,7 +4,7 @@
 //! right and transport sums vouched for, or few inputs would come far.
 #![no_main]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use vswitch_datapath::buffer::{FramePool, Packet, SharedFrames};
@@ -23,13 +23,13 @@ use vswitch_flow::OfPort;
 use vswitch_flow::action::CtHelper;
 use vswitch_packet::ipv4::Ipv4;
 
-thread_local! {
-    // A region is never unmapped, so there is one for all inputs.
-    static SHARED: Arc<SharedFrames> = SharedFrames::new(4096, 64).expect("memory");
-}
+/// A region is never unmapped, so there is one for all inputs, to which something leads until the end:
+/// else it counts as leaked.
+static SHARED: LazyLock<Arc<SharedFrames>> =
+    LazyLock::new(|| SharedFrames::new(4096, 64).expect("memory"));
 
 fuzz_target!(|bytes: &[u8]| {
-    let shared = SHARED.with(Arc::clone);
+    let shared = Arc::clone(&SHARED);
     let free = shared.free_len();
     let mut pool = FramePool::new(Arc::clone(&shared));
     let fragments = Fragments::new();
