@@ -24,7 +24,7 @@ use vswitch_datapath::port::afxdp::{AfxdpConfig, AfxdpQueue};
 use vswitch_datapath::port::{PortIndex, PortQueue};
 use vswitch_packet::build::Builder;
 use vswitch_sys::bpf::Link;
-use vswitch_sys::xsk::{RingSizes, SharedUmem, prepare};
+use vswitch_sys::xsk::{RingSizes, Share, SharedUmem, prepare};
 use vswitch_tests::netns::Namespace;
 use vswitch_tests::{device, traffic};
 
@@ -227,7 +227,7 @@ fn open_queues(namespace: &Namespace, devices: [&str; 2]) -> Result<Opened> {
     };
     for (device, port) in devices.into_iter().zip(1..) {
         let ifindex = ifindex(namespace, device)?;
-        let prepared = namespace.run(|| Ok(prepare(ifindex, Some(1), None)?))?;
+        let prepared = namespace.run(|| Ok(prepare(ifindex, Some(1), None, Share::All)?))?;
         let socket = prepared.sockets.into_iter().next().context("a socket")?;
         let config = AfxdpConfig {
             ifindex,

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use vswitch_sys::bpf::Link;
 use vswitch_sys::memory::{Frame, Region};
-use vswitch_sys::xsk::{Binding, RingSizes, SharedUmem, Socket, SocketConfig, prepare};
+use vswitch_sys::xsk::{Binding, RingSizes, Share, SharedUmem, Socket, SocketConfig, prepare};
 use vswitch_tests::netns::Namespace;
 
 use crate::traffic;
@@ -79,7 +79,7 @@ pub fn open_both(
 
 fn open(namespace: &Namespace, device: &str, umem: &Arc<SharedUmem>) -> Result<(Socket, Link)> {
     let ifindex = traffic::ifindex(namespace, device)?;
-    let prepared = namespace.run(|| Ok(prepare(ifindex, Some(1), None)?))?;
+    let prepared = namespace.run(|| Ok(prepare(ifindex, Some(1), None, Share::All)?))?;
     let fd = prepared.sockets.into_iter().next().context("a socket")?;
     let socket = Socket::bind(
         fd,

@@ -15,7 +15,7 @@ use vswitch_datapath::port::afxdp::{AfxdpConfig, AfxdpQueue, OpenError};
 use vswitch_datapath::port::{PortIndex, PortQueue, Readiness, RxStatus};
 use vswitch_packet::build::Builder;
 use vswitch_sys::xsk::{
-    Mode, PrepareError, Prepared, RingSizes, SharedUmem, create_socket, prepare,
+    Mode, PrepareError, Prepared, RingSizes, Share, SharedUmem, create_socket, prepare,
 };
 
 const CHUNKS: u32 = 4096;
@@ -70,7 +70,7 @@ impl Bench {
     fn prepare(&self, device: &'static str, mode: Option<Mode>) -> Result<Prepared, PrepareError> {
         let ifindex = self.ifindex(device);
         self.switch
-            .enter(move || prepare(ifindex, None, mode))
+            .enter(move || prepare(ifindex, None, mode, Share::All))
             .join()
             .expect("no panic")
     }
@@ -536,7 +536,7 @@ fn every_queue_of_a_device_has_a_socket() {
     let ifindex = bench.ifindex("v0");
     let refused = bench
         .switch
-        .enter(move || prepare(ifindex, Some(1), None).map(drop))
+        .enter(move || prepare(ifindex, Some(1), None, Share::All).map(drop))
         .join()
         .expect("no panic");
     assert!(matches!(

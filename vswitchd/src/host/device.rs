@@ -434,7 +434,7 @@ fn make_xsk(port: &Port, link: &Link) -> Result<Taken, DeviceError> {
         XdpMode::Zerocopy => xsk::Mode::ZeroCopy,
     });
     let queues = port.settings.queues.map(u32::from);
-    let prepared = xsk::prepare(link.ifindex, queues, mode)
+    let prepared = xsk::prepare(link.ifindex, queues, mode, xsk::Share::All)
         .map_err(|error| DeviceError::Refused(format!("{}: {error}", link.name)))?;
     let backing = Backing::Xsk {
         queues: prepared.sockets.len(),

@@ -14,8 +14,10 @@ pub(super) enum Command {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    MapNextKey = 4,
     ProgLoad = 5,
     ProgTestRun = 10,
+    ObjInfo = 15,
     LinkCreate = 28,
     LinkUpdate = 29,
 }
@@ -41,6 +43,24 @@ pub(super) struct MapElement {
     pub(super) key: u64,
     pub(super) value: u64,
     pub(super) flags: u64,
+}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct ObjInfo {
+    pub(super) fd: u32,
+    pub(super) info_size: u32,
+    pub(super) info: u64,
+}
+
+/// The beginning of `struct bpf_map_info`.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct MapInfo {
+    pub(super) kind: u32,
+    pub(super) id: u32,
+    pub(super) key_size: u32,
+    pub(super) value_size: u32,
 }
 
 #[derive(Debug, Default)]

@@ -1,4 +1,5 @@
-//! The two kinds of maps that the switch's programs use.
+//! Maps from queues to sockets, and counters. The table of an uplink has a room of its own
+//! ([`super::steer`]).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,14 +12,18 @@ const TYPE_ARRAY: u32 = 2;
 const TYPE_XSKMAP: u32 = 17;
 
 fn create(kind: u32, value_size: u32, len: u32, name: &str) -> io::Result<OwnedFd> {
-    let mut attr = MapCreate {
+    create_with(MapCreate {
         kind,
         key_size: 4,
         value_size,
         max_entries: len,
         name: object_name(name),
         ..MapCreate::default()
-    };
+    })
+}
+
+/// A map of any kind.
+pub(super) fn create_with(mut attr: MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: the struct is that of MAP_CREATE, which makes a descriptor and follows no address.
     unsafe { bpf_fd(Command::MapCreate, &mut attr) }
 }

@@ -17,6 +17,7 @@ mod link;
 mod map;
 mod prog;
 pub mod programs;
+pub mod steer;
 
 pub use asm::{Alu, AssembleError, Assembler, Code, Cond, Helper, Label, Reg, Size};
 pub use link::{Attach, Link, XdpMode};

@@ -16,9 +16,9 @@ pub const XDP_REDIRECT: u32 = 4;
 pub const TCX_DROP: u32 = 2;
 
 /// `data`, `data_end` and `rx_queue_index` in `struct xdp_md`
-const XDP_MD_DATA: i16 = 0;
-const XDP_MD_DATA_END: i16 = 4;
-const XDP_MD_RX_QUEUE_INDEX: i16 = 16;
+pub(super) const XDP_MD_DATA: i16 = 0;
+pub(super) const XDP_MD_DATA_END: i16 = 4;
+pub(super) const XDP_MD_RX_QUEUE_INDEX: i16 = 16;
 
 /// Hands every frame of a device to the AF_XDP socket that `sockets` has for its receive queue;
 /// frames of a queue without a socket go on to the kernel's stack.

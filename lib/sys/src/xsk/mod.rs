@@ -29,7 +29,7 @@ mod stats;
 mod umem;
 
 pub use device::{Driver, XdpFeatures, driver, rx_queue_len, xdp_features};
-pub use prepare::{Mode, PrepareError, Prepared, create_socket, prepare};
+pub use prepare::{Mode, PrepareError, Prepared, Share, create_socket, prepare};
 pub use socket::{
     BindError, Binding, Kick, Received, RingSizes, Socket, SocketConfig, TransmitError,
 };

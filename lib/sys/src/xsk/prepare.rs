@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 use super::device::{Driver, XdpFeatures, driver, rx_queue_len, xdp_features};
+use crate::bpf::steer::{self, SteerTable};
 use crate::bpf::{Attach, Link, LoadError, XdpMode, XskMap, programs};
 
 /// What a socket may have in flight, in the kernel's measure of some 1 KiB a small packet. The
@@ -34,6 +35,15 @@ impl fmt::Display for Mode {
     }
 }
 
+/// Which of a device's frames are for the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All of them: the device is the switch's.
+    All,
+    /// What a table names ([`steer`]), nothing at first: the host goes on using the device.
+    Steered,
+}
+
 /// All that the unprivileged half needs.
 #[derive(Debug)]
 pub struct Prepared {
@@ -46,6 +56,8 @@ pub struct Prepared {
     /// The attachment. While it is open, frames of a queue that has no socket go to the kernel's
     /// stack. May be kept for later users.
     pub link: Link,
+    /// What is for the sockets, where that is not everything.
+    pub table: Option<SteerTable>,
     /// The mode chosen. A driver may refuse zero-copy when it comes to binding;
     /// [`super::Socket::zero_copy`] has the last word.
     pub mode: Mode,
@@ -126,6 +138,7 @@ pub fn prepare(
     ifindex: u32,
     queues: Option<u32>,
     mode: Option<Mode>,
+    share: Share,
 ) -> Result<Prepared, PrepareError> {
     let has = rx_queue_len(ifindex).map_err(step("counting the device's queues"))?;
     let queues = queues.unwrap_or(has);
@@ -134,7 +147,13 @@ pub fn prepare(
         return Err(PrepareError::Queues { asked: queues, has });
     }
     let map = XskMap::new(has).map_err(step("creating the map of sockets"))?;
-    let program = programs::xsk_redirect(&map)?;
+    let (program, table) = match share {
+        Share::All => (programs::xsk_redirect(&map)?, None),
+        Share::Steered => {
+            let table = SteerTable::new().map_err(step("creating the table of what is ours"))?;
+            (steer::program(&map, &table)?, Some(table))
+        }
+    };
     let sockets = (0..has)
         .map(|_| create_socket())
         .collect::<io::Result<_>>()
@@ -162,6 +181,7 @@ pub fn prepare(
         sockets,
         map,
         link,
+        table,
         mode,
         features: features.unwrap_or_default(),
         reason,
