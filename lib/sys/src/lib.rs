@@ -18,4 +18,5 @@ pub mod packet_socket;
 pub mod privilege;
 pub mod random;
 pub mod tap;
+pub mod udp_socket;
 pub mod xsk;
