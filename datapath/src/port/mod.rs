@@ -13,6 +13,7 @@ pub mod packet;
 pub mod pcap;
 mod spill;
 pub mod tap;
+pub mod udp;
 mod vnet_hdr;
 
 use std::os::fd::BorrowedFd;

@@ -126,23 +126,7 @@ pub fn open(spec: &UdpSocketSpec) -> Result<OwnedFd, UdpSocketError> {
             source,
         },
     };
-    let domain = match spec.family {
-        Family::V4 => libc::AF_INET,
-        Family::V6 => libc::AF_INET6,
-    };
-    // SAFETY: the call takes no addresses.
-    let fd = unsafe {
-        libc::socket(
-            domain,
-            libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-            0,
-        )
-    };
-    if fd < 0 {
-        return Err(failed("open a socket", io::Error::last_os_error()));
-    }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = create(spec.family).map_err(|error| failed("open a socket", error))?;
     let fd = socket.as_fd();
     let on: c_int = 1;
     let options: &[(c_int, c_int, &'static str)] = match spec.family {
@@ -188,6 +172,63 @@ pub fn open(spec: &UdpSocketSpec) -> Result<OwnedFd, UdpSocketError> {
         return Err(failed("bind a socket", io::Error::last_os_error()));
     }
     Ok(socket)
+}
+
+/// Opens a non-blocking socket that only sends, from a port of the kernel's choice, in the network
+/// namespace of the calling thread. What is sent to that port is dropped.
+///
+/// # Errors
+/// [`UdpSocketError`]; nothing is left behind.
+pub fn open_sender(family: Family, send_size: u32) -> Result<OwnedFd, UdpSocketError> {
+    let failed = |what, source: io::Error| match source.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => UdpSocketError::NoFamily(family),
+        _ => UdpSocketError::Kernel {
+            what,
+            family,
+            port: 0,
+            source,
+        },
+    };
+    let socket = create(family).map_err(|error| failed("open a socket", error))?;
+    let fd = socket.as_fd();
+    // BPF_RET | BPF_K: accept 0 bytes of whatever comes.
+    let mut filter = [libc::sock_filter {
+        code: 0x06,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    }];
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: filter.as_mut_ptr(),
+    };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+        .map_err(|error| failed("close the ears of a socket", error))?;
+    set_buffer_size(fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send_size)
+        .map_err(|error| failed("size a buffer", error))?;
+    set_fragmenting(fd, family, Fragmenting::Never)
+        .map_err(|error| failed("forbid fragments", error))?;
+    Ok(socket)
+}
+
+fn create(family: Family) -> io::Result<OwnedFd> {
+    let domain = match family {
+        Family::V4 => libc::AF_INET,
+        Family::V6 => libc::AF_INET6,
+    };
+    // SAFETY: the call takes no addresses.
+    let fd = unsafe {
+        libc::socket(
+            domain,
+            libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+            0,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Whether the kernel may cut datagrams that are larger than the way to their receiver takes.

@@ -192,6 +192,36 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
+fn a_sender_hears_nothing() {
+    let (receiver, port) = socket(Family::V4);
+    let sender = open_sender(Family::V4, 1 << 20).expect("a socket");
+    let message = Outgoing {
+        to: SocketAddr::new(V4, port),
+        from: V4,
+        tos: 0,
+        ttl: 64,
+        segment: None,
+    };
+    let bytes = [&b"hello"[..]];
+    SendBatch::default()
+        .send(sender.as_fd(), [(message, bytes.into_iter())].into_iter())
+        .expect("sent");
+    let (from, _) = receive(&receiver).remove(0);
+    let answer = UdpSocket::bind((V4, 0)).expect("a socket");
+    answer.send_to(b"hello", from.from).expect("sent");
+    let (_, mut frames) = Region::leak(1, 0).expect("memory");
+    let mut slots = [RecvSlot {
+        head: frames.remove(0),
+        spill: None,
+    }];
+    let error = RecvBatch::default()
+        .recv(sender.as_fd(), &mut slots, 0)
+        .expect_err("nothing");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    mem::forget(slots);
+}
+
+#[test]
 fn all_control_fits() {
     let mut control = Control([0; CONTROL_SIZE]);
     for home in [V4, V6] {
