@@ -71,6 +71,12 @@ pub trait PortQueue: Send {
     /// What may be handed to `tx`.
     fn capabilities(&self) -> Capabilities;
 
+    /// Its packets come from a stack on this machine, which leaves checksums for the device to finish
+    /// (see `offload::partial`), those of packets inside of tunnels too.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// The device's MTU has changed: the largest layer-3 packet in bytes.
     fn set_mtu(&mut self, mtu: u32);
 

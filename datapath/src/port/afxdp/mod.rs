@@ -15,7 +15,6 @@
 //! Spec: Documentation/networking/af_xdp.rst, xsk-tx-metadata.rst.
 
 mod counters;
-mod partial;
 mod rx;
 mod tx;
 
@@ -201,6 +200,10 @@ impl PortQueue for AfxdpQueue {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    fn is_local(&self) -> bool {
+        self.local
     }
 
     fn set_mtu(&mut self, mtu: u32) {

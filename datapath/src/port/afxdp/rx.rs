@@ -2,9 +2,9 @@
 
 use vswitch_sys::xsk::Received;
 
-use super::{AfxdpQueue, Link, partial};
+use super::{AfxdpQueue, Link};
 use crate::buffer::{Batch, FramePool, Packet, Segment};
-use crate::offload::Offload;
+use crate::offload::{Offload, partial};
 use crate::port::{ETHERNET_SIZE, RxStatus};
 
 impl AfxdpQueue {

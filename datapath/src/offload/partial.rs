@@ -12,6 +12,10 @@
 //!
 //! Never asked of a packet from a wire, where the checksum would vouch for damage.
 //!
+//! A stack that tunnels leaves the *inner* packet's checksum to its device, and computes an outer one
+//! as if that had been done (`lco_csum`), so an outer checksum that comes from a local stack proves
+//! nothing, and the inner packet is to be asked about again once it is out.
+//!
 //! Spec: Documentation/networking/checksum-offloads.rst; RFC 9260 appendix A.
 
 use crc32c::crc32c_append;
@@ -20,8 +24,8 @@ use vswitch_packet::ipv4::{self, Ipv4};
 use vswitch_packet::ipv6::{self, Ipv6};
 use vswitch_packet::{EtherType, Protocol};
 
+use super::Checksum;
 use crate::buffer::Packet;
-use crate::offload::Checksum;
 
 /// Where the Ethernet header has its type.
 const ETHERTYPE_AT: usize = 12;
@@ -46,7 +50,8 @@ struct Transport {
 /// Finds out what the sender has left to do with the checksum of `packet`, which has `len` bytes.
 /// The one of SCTP is done when this returns.
 #[inline]
-pub(super) fn recognise(packet: &mut Packet, len: usize) -> Checksum {
+#[must_use]
+pub fn recognise(packet: &mut Packet, len: usize) -> Checksum {
     let Some(transport) = transport(packet.head(), len) else {
         return Checksum::Unknown;
     };
