@@ -236,6 +236,7 @@ fn open_queues(namespace: &Namespace, devices: [&str; 2]) -> Result<Opened> {
             mode: prepared.mode,
             multi_buffer: prepared.features.rx_multi_buffer,
             local: true,
+            uplink: false,
             mtu: 1500,
         };
         let (port, pool) = (PortIndex(port), &mut opened.pool);

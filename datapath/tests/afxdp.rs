@@ -115,6 +115,7 @@ impl Bench {
             mode,
             multi_buffer: false,
             local: true,
+            uplink: false,
             mtu: 1500,
         }
     }

@@ -15,6 +15,7 @@ mod openflow;
 mod replug;
 mod shutdown;
 mod tunnels;
+mod uplink;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     trials.extend(bad_input::trials());
     trials.extend(shutdown::trials());
     trials.extend(replug::trials());
+    trials.extend(uplink::trials());
     trials.extend(connections::trials());
     trials.extend(faults::trials());
     trials.extend(tunnels::trials());

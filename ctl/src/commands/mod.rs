@@ -13,6 +13,7 @@ pub mod openflow;
 pub mod port;
 pub mod ssl;
 pub mod switch;
+pub mod uplink;
 
 use std::io::Write;
 
@@ -150,6 +151,7 @@ pub const GROUPS: &[(&str, &str)] = &[
         "The packet process: its ports, cached flows and connections",
     ),
     ("pmd", "The workers of the packet process"),
+    ("uplink", "Devices shared with the host"),
 ];
 
 /// Every command, in the order of the help.
@@ -172,6 +174,9 @@ pub const COMMANDS: &[Command] = &[
     ssl::SET,
     ssl::SHOW,
     ssl::DEL,
+    uplink::LIST,
+    uplink::ADD,
+    uplink::RM,
     flow::TRACE,
     openflow::flows::ADD,
     openflow::flows::ADD_ALL,

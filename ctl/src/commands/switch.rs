@@ -22,7 +22,7 @@ pub(super) const SHOW: Command = Command {
         "BRIDGE",
         "What OpenFlow says of this bridge instead",
     )],
-    help: "Show the switch: its workers, bridges, ports and mirrors",
+    help: "Show the switch: its workers, bridges, ports, mirrors and uplinks",
     long: "For each port it says which kind was chosen and why, and what the device is like now. \
            Exit status 0 means that vswitchd is ready. With a bridge, OpenFlow features and ports \
            as ovs-ofctl show prints them.",
@@ -56,6 +56,10 @@ fn print_switch(switch: &Switch, _: &Typed<'_>, page: &mut Page) {
     print_datapath(&switch.datapath, page);
     for bridge in &switch.bridges {
         print_bridge(bridge, page);
+    }
+    if !switch.uplinks.is_empty() || switch.socket.is_some() {
+        page.line("");
+        super::uplink::print(switch.uplinks.iter().chain(&switch.socket), page);
     }
 }
 

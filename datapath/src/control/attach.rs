@@ -18,6 +18,7 @@ use crate::port::null::NullQueue;
 use crate::port::packet::PacketQueue;
 use crate::port::pcap::{Pace, PcapQueue, Recording};
 use crate::port::tap::TapQueue;
+use crate::port::udp::UdpQueue;
 use crate::port::{PortIndex, PortQueue};
 use crate::worker::{Command, QueueId};
 
@@ -125,9 +126,12 @@ impl Control {
                 mode,
                 multi_buffer,
                 local,
+                steered,
             } => {
-                count("three or more", received >= 3)?;
-                let sockets = received - 2;
+                let others = if *steered { 3 } else { 2 };
+                let expected = if *steered { "four" } else { "three" };
+                count(&format!("{expected} or more"), received > others)?;
+                let sockets = received - others;
                 let map = XskMap::from_fd(fds.remove(sockets));
                 let mut pool = FramePool::new(Arc::clone(&self.frames));
                 let mut opened: Vec<Box<dyn PortQueue>> = Vec::new();
@@ -144,6 +148,7 @@ impl Control {
                         },
                         multi_buffer: *multi_buffer,
                         local: *local,
+                        uplink: *steered,
                         mtu: spec.mtu,
                     };
                     match AfxdpQueue::open(socket, index, &config, &map, &self.umem, &mut pool) {
@@ -163,7 +168,12 @@ impl Control {
                     }
                 }
                 detail = format!(
-                    "{}, {}, {sockets} {}",
+                    "{}{}, {}, {sockets} {}",
+                    if *steered {
+                        "shared with the host, "
+                    } else {
+                        ""
+                    },
                     match mode {
                         XskMode::Generic => "generic",
                         XskMode::Native | XskMode::ZeroCopy => "native",
@@ -172,6 +182,28 @@ impl Control {
                     plural(sockets, "queue"),
                 );
                 queues = opened;
+            }
+            Attachment::Socket {
+                queues: len,
+                receivers,
+                senders,
+            } => {
+                let (len, receivers) = (usize::from(*len), usize::from(*receivers));
+                let each = receivers + usize::from(*senders);
+                count("those of each queue", len > 0 && received == len * each)?;
+                let mut fds = fds.into_iter();
+                let opened = (0..len).map(|_| {
+                    let receivers = fds.by_ref().take(receivers).collect();
+                    let senders = fds.by_ref().take(usize::from(*senders)).collect();
+                    let io = UdpQueue::new(receivers, senders, index, spec.mtu)?;
+                    Ok(Box::new(io) as Box<dyn PortQueue>)
+                });
+                let opened: std::io::Result<Vec<_>> = opened.collect();
+                queues = opened.map_err(|error| Refusal::Attach {
+                    port: spec.name.clone(),
+                    why: error.to_string(),
+                })?;
+                detail = format!("{received} {}", plural(received, "socket"));
             }
             Attachment::Pcap {
                 replay,

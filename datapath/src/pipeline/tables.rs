@@ -490,6 +490,10 @@ fn check(desired: &Desired) -> Result<(), Refusal> {
         if !ids.insert(port.id) {
             return Err(Refusal::PortTwice(port.id));
         }
+        if port.bridge == BridgeId::NONE {
+            // Not for translation, which never sees what comes by it.
+            continue;
+        }
         let bridge = bridges
             .get(&port.bridge)
             .ok_or(Refusal::NoBridge(port.bridge))?;

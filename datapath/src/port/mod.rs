@@ -71,6 +71,11 @@ pub trait PortQueue: Send {
     /// What may be handed to `tx`.
     fn capabilities(&self) -> Capabilities;
 
+    /// Its packets are whole outer frames of tunnels, for no bridge.
+    fn carries_tunnels(&self) -> bool {
+        false
+    }
+
     /// Its packets come from a stack on this machine, which leaves checksums for the device to finish
     /// (see `offload::partial`), those of packets inside of tunnels too.
     fn is_local(&self) -> bool {

@@ -226,7 +226,8 @@ pub enum Attachment {
         /// Device number in its namespace.
         ifindex: u32,
     },
-    /// One AF_XDP socket for each queue, then the XSKMAP, then the program's link.
+    /// One AF_XDP socket for each queue, then the XSKMAP, then the program's link, then, of an
+    /// uplink, the table of what is ours.
     Xsk {
         /// Device number in its namespace.
         ifindex: u32,
@@ -236,6 +237,17 @@ pub enum Attachment {
         multi_buffer: bool,
         /// The other end is a stack on this host: partial checksums may come and go.
         local: bool,
+        /// The device is shared with the host, and there is a table.
+        steered: bool,
+    },
+    /// For each queue its UDP sockets: those that receive, then those that only send.
+    Socket {
+        /// How many queues.
+        queues: u16,
+        /// How many sockets of a queue receive.
+        receivers: u16,
+        /// How many sockets of a queue only send.
+        senders: u16,
     },
     /// The file to play, when there is one, then the file to write, when there is one.
     Pcap {

@@ -408,6 +408,12 @@ fn requests() -> Vec<Request> {
             mode: XskMode::Native,
             multi_buffer: true,
             local: true,
+            steered: true,
+        },
+        Attachment::Socket {
+            queues: 2,
+            receivers: 3,
+            senders: 4,
         },
         Attachment::Pcap {
             replay: true,

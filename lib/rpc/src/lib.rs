@@ -35,6 +35,7 @@ pub mod port;
 pub mod show;
 pub mod ssl;
 pub mod text;
+pub mod uplink;
 
 pub use envelope::{Request, Response};
 pub use error::{Code, Refusal};

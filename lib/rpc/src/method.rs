@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Code, Refusal};
-use crate::{bridge, datapath, dpctl, flow, mirror, port, show, ssl};
+use crate::{bridge, datapath, dpctl, flow, mirror, port, show, ssl, uplink};
 
 /// Settings as they were typed: `key=value`. `vswitchd` knows the keys and refuses the others with
 /// the list of those it allows.
@@ -143,6 +143,10 @@ methods! {
     SetSsl(ssl::SetSsl) = "set-ssl" -> Done;
     ReadSsl(ssl::ReadSsl) = "get-ssl" -> Option<ssl::SetSsl>;
     DelSsl(ssl::DelSsl) = "del-ssl" -> Done;
+
+    UplinkAdd(uplink::UplinkAdd) = "uplink-add" -> uplink::Info;
+    UplinkRm(uplink::UplinkRm) = "uplink-rm" -> Done;
+    UplinkLs(uplink::UplinkLs) = "uplink-ls" -> Vec<uplink::Info>;
 
     FdbShow(bridge::FdbShow) = "fdb-show" -> Vec<bridge::FdbEntry>;
     FdbFlush(bridge::FdbFlush) = "fdb-flush" -> Done;

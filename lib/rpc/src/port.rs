@@ -106,10 +106,14 @@ pub enum Kind {
     Vxlan,
     /// A Geneve tunnel.
     Geneve,
+    /// AF_XDP sockets on a device that the host goes on using. On no bridge.
+    Uplink,
+    /// UDP sockets of the host, for tunnels. On no bridge.
+    Socket,
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind that a port of a bridge can be.
     pub const ALL: [Self; 9] = [
         Self::Afxdp,
         Self::Tap,
@@ -134,6 +138,8 @@ impl Kind {
             Self::Pcap => "pcap",
             Self::Vxlan => "vxlan",
             Self::Geneve => "geneve",
+            Self::Uplink => "uplink",
+            Self::Socket => "socket",
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::FailMode;
-use crate::{mirror, port};
+use crate::{mirror, port, uplink};
 
 /// `show`: what the switch consists of. `vswitchd` is ready when it answers this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,12 @@ pub struct Switch {
     pub datapath: Datapath,
     /// Sorted by name.
     pub bridges: Vec<Bridge>,
+    /// Devices shared with the host, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uplinks: Vec<uplink::Info>,
+    /// The host's UDP sockets, while tunnels are carried by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<uplink::Info>,
 }
 
 /// The packet process as `vswitchd` sees it.

@@ -110,8 +110,8 @@ impl Control {
 
     /// The name of the port with this number, or the number where it is just being removed.
     pub(super) fn port_name(&self, id: u32) -> String {
-        let port = self.belief.switch.port_by_id(id);
-        port.map_or_else(|| id.to_string(), |(_, port)| port.name.clone())
+        let port = self.belief.switch.all_ports().find(|port| port.id == id);
+        port.map_or_else(|| id.to_string(), |port| port.name.clone())
     }
 
     pub(super) async fn fdb_show(&mut self, call: &FdbShow) -> Result<Vec<FdbEntry>, Refusal> {

@@ -10,6 +10,7 @@ mod port;
 mod show;
 mod ssl;
 mod tracking;
+mod uplink;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -47,6 +48,9 @@ impl Control {
             Call::SetSsl(call) => reply(self.set_ssl(call).await),
             Call::ReadSsl(_) => reply(self.read_ssl()),
             Call::DelSsl(_) => reply(self.del_ssl().await),
+            Call::UplinkAdd(call) => reply(self.add_uplink(call).await),
+            Call::UplinkRm(call) => reply(self.rm_uplink(&call).await),
+            Call::UplinkLs(_) => reply(self.list_uplinks().await),
             Call::FdbShow(call) => reply(self.fdb_show(&call).await),
             Call::FdbFlush(call) => reply(self.fdb_flush(&call).await),
             Call::FdbStats(call) => reply(self.fdb_stats(&call).await),

@@ -19,6 +19,7 @@ impl Control {
         let settings = next
             .switch
             .read_port(&call.bridge, &call.name, &call.options)?;
+        self.check_udp_port(&settings)?;
         let (kind, why, makes_device) = {
             let name = settings.ifname.as_deref().unwrap_or(&call.name);
             let needs_device = settings.kind.is_none_or(has_device);
@@ -59,7 +60,7 @@ impl Control {
     }
 
     /// Refuses a device that another port has.
-    fn check_untaken(&self, new: &port::Port) -> Result<(), DeviceError> {
+    pub(crate) fn check_untaken(&self, new: &port::Port) -> Result<(), DeviceError> {
         if !new.has_device() {
             return Ok(());
         }

@@ -13,6 +13,7 @@ impl Control {
     pub(super) async fn show(&mut self) -> Result<Switch, Refusal> {
         let datapath = self.datapath().await;
         let stats = self.port_stats().await.unwrap_or_default();
+        let (uplinks, socket) = self.loose_ports().await;
         let bridges = self.belief.switch.bridges.values();
         Ok(Switch {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -20,6 +21,8 @@ impl Control {
             bridges: bridges
                 .map(|bridge| self.bridge_info(bridge, &stats))
                 .collect(),
+            uplinks,
+            socket,
         })
     }
 
@@ -101,19 +104,25 @@ impl Control {
         }
     }
 
-    fn port_info(&self, port: &Port, stats: &[PortStats]) -> Info {
+    /// Whether packets pass through a port.
+    pub(super) fn port_state(&self, port: &Port) -> State {
         let device = self.devices.get(&port.id);
-        let error = self.errors.get(&port.id).cloned();
         let link = device.and_then(|device| device.link.as_ref());
-        let state = match (device, link) {
+        match (device, link) {
             (None, _) if port.has_device() && !port.made_device => State::Missing,
             (None, _) => State::Error,
-            (Some(_), _) if error.is_some() => State::Error,
+            (Some(_), _) if self.errors.contains_key(&port.id) => State::Error,
             (Some(_), Some(link)) if link.running => State::Up,
             (Some(_), Some(_)) => State::Down,
             (Some(_), None) if port.has_device() => State::Missing,
             (Some(_), None) => State::Up,
-        };
+        }
+    }
+
+    fn port_info(&self, port: &Port, stats: &[PortStats]) -> Info {
+        let device = self.devices.get(&port.id);
+        let error = self.errors.get(&port.id).cloned();
+        let state = self.port_state(port);
         let why = device.map_or("", |device| device.why.as_str());
         let why = [port.why.as_str(), why]
             .into_iter()

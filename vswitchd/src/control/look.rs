@@ -54,13 +54,15 @@ impl Control {
     pub async fn look(&mut self) -> Result<(), DataplaneError> {
         let news = std::mem::take(&mut self.news);
         self.changed = true;
+        // What could not be an uplink may have become one.
+        self.unfit.clear();
         self.underlay.stir();
         let ports: Vec<Port> = self
             .belief
             .switch
-            .ports()
-            .filter(|(_, port)| port.has_device())
-            .map(|(_, port)| port.clone())
+            .all_ports()
+            .filter(|port| port.has_device())
+            .cloned()
             .collect();
         let before = self.desired(&self.belief);
         let mut back = Vec::new();
@@ -122,6 +124,7 @@ impl Control {
                 }
             }
         }
+        self.steer();
         Ok(())
     }
 

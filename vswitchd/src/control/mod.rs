@@ -11,6 +11,7 @@ mod change;
 mod look;
 mod sync;
 mod underlay;
+pub(crate) mod uplinks;
 
 use std::collections::BTreeMap;
 
@@ -65,6 +66,12 @@ pub struct Control {
     news: look::Pending,
     /// The network that carries tunnels.
     underlay: underlay::State,
+    /// What ports of bridges need of the host's network; `None` until it was worked out.
+    needs: Option<uplinks::Needs>,
+    /// Devices that could not become uplinks, and why.
+    unfit: BTreeMap<String, String>,
+    /// Uplinks that do not take what they should, and why, by the numbers of their ports.
+    pub(crate) unsteered: BTreeMap<u32, String>,
     /// What is said, how loudly, and where.
     pub(crate) log: Log,
     /// What samples of the datapath's counters have shown.
@@ -100,6 +107,9 @@ impl Control {
             failures: 0,
             news: look::Pending::default(),
             underlay: underlay::State::default(),
+            needs: None,
+            unfit: BTreeMap::new(),
+            unsteered: BTreeMap::new(),
             log,
             sampled: Sampled::default(),
             cleared: Cleared::default(),
@@ -216,8 +226,7 @@ impl Control {
     /// Lets go of the devices of ports that are no more.
     fn forget_removed(&mut self) {
         let switch = &self.belief.switch;
-        let ids: std::collections::BTreeSet<u32> =
-            switch.ports().map(|(_, port)| port.id).collect();
+        let ids: std::collections::BTreeSet<u32> = switch.all_ports().map(|port| port.id).collect();
         self.devices.retain(|id, _| ids.contains(id));
         self.errors.retain(|id, _| ids.contains(id));
         self.lost.retain(|id, _| ids.contains(id));

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vswitch_dpapi::PortId;
 use vswitch_dpapi::message::{Reply, Request, State};
+use vswitch_dpapi::{BridgeId, PortId};
 use vswitch_rpc::port::Kind;
 
 use super::Control;
@@ -62,14 +62,9 @@ impl Control {
         self.underlay.forget_told();
         let mut attached = self.adopt(&state).await?;
         self.errors.clear();
-        let mut ports: Vec<Port> = self
-            .belief
-            .switch
-            .ports()
-            .map(|(_, port)| port.clone())
-            .collect();
+        let mut ports: Vec<Port> = self.belief.switch.all_ports().cloned().collect();
         // The first AF_XDP port has the kernel pin all packet memory; the others need not wait.
-        ports.sort_by_key(|port| port.kind == Kind::Afxdp);
+        ports.sort_by_key(|port| matches!(port.kind, Kind::Afxdp | Kind::Uplink));
         // Devices first, since what is seen of them is part of what should be.
         for port in &ports {
             if !attached.contains(&port.id) {
@@ -125,6 +120,7 @@ impl Control {
                 }
             }
         }
+        self.steer();
         Ok(())
     }
 
@@ -134,11 +130,14 @@ impl Control {
         let mut attached = BTreeSet::new();
         for id in &state.attached {
             let was = state.desired.ports.iter().find(|port| port.id == *id);
-            let is = self.belief.switch.port_by_id(id.0);
+            let switch = &self.belief.switch;
+            let on_bridge = switch.ports().map(|(b, port)| (BridgeId(b.id), port));
+            let loose = switch.loose_ports().map(|port| (BridgeId::NONE, port));
+            let is = on_bridge.chain(loose).find(|(_, port)| port.id == id.0);
             let (Some(was), Some((bridge, port))) = (was, is) else {
                 continue;
             };
-            if was.name != port.name || was.bridge.0 != bridge.id {
+            if was.name != port.name || was.bridge != bridge {
                 continue;
             }
             if self.devices.contains_key(&id.0) {
@@ -168,6 +167,15 @@ impl Control {
     fn prepare(&mut self, port: &Port) {
         let prepared = match self.devices.get_mut(&port.id) {
             Some(device) => device.renew(),
+            None if port.kind == Kind::Socket => {
+                let (device, failed) = device::make_sockets(&self.needed_sockets(), None);
+                self.devices.insert(port.id, device);
+                // What could be opened serves; the rest is tried again with every change.
+                if let Some(error) = failed {
+                    tracing::warn!(%error, "a UDP port could not be opened");
+                }
+                Ok(())
+            }
             None => {
                 let mac = self.mac(port);
                 device::make(port, mac).map(|device| {

@@ -17,7 +17,7 @@ use vswitch_dpapi::tunnel::{UnderlayAddress, UnderlayDevice, UnderlayNeighbour, 
 use vswitch_dpapi::{Endpoint, PortId, Underlay, UnderlayChange};
 use vswitch_rpc::port::Kind;
 
-use super::Control;
+use super::{Control, uplinks};
 use crate::dataplane::DataplaneError;
 use crate::host::network::{self, Heard, Network, RouteName};
 use crate::host::place::Place;
@@ -130,6 +130,7 @@ impl Control {
     pub async fn tell_underlay(&mut self) -> Result<(), DataplaneError> {
         self.underlay.due = None;
         if !self.belief.switch.has_tunnels() {
+            self.meet_needs(uplinks::Needs::default()).await;
             // What is known grows old, and is read when it is wanted.
             if self.underlay.told.take().is_some() {
                 let nothing = Request::SetUnderlay(Box::default());
@@ -141,6 +142,12 @@ impl Control {
         if let Err(error) = self.read_network() {
             tracing::warn!(%error, "the kernel's routes could not be read");
             return Ok(());
+        }
+        let needs = self.work_out_needs(&self.underlay.network);
+        if self.meet_needs(needs).await {
+            // Without the uplinks that could not be had others may be needed.
+            let needs = self.work_out_needs(&self.underlay.network);
+            self.meet_needs(needs).await;
         }
         let now = self.known();
         let request = match &self.underlay.told {
@@ -158,6 +165,17 @@ impl Control {
         self.dataplane.tell(&request, &[]).await?;
         self.underlay.told = Some(now);
         Ok(())
+    }
+
+    /// Has what tunnels need be there; true when something could not be had.
+    async fn meet_needs(&mut self, needs: uplinks::Needs) -> bool {
+        match self.meet(needs).await {
+            Ok(failed) => failed,
+            Err(error) => {
+                tracing::warn!(%error, "a tunnel does not have what it needs");
+                false
+            }
+        }
     }
 
     fn read_network(&mut self) -> std::io::Result<()> {
@@ -186,6 +204,7 @@ impl Control {
             found.map(|(_, port)| PortId(port.id))
         };
         let devices = network.links.values().map(|link| {
+            let (uplink, socket) = self.ways(link.ifindex);
             let device = UnderlayDevice {
                 ifindex: link.ifindex,
                 name: link.name.clone(),
@@ -193,8 +212,8 @@ impl Control {
                 mtu: link.mtu,
                 up: link.up,
                 internal: port_of(link.ifindex),
-                uplink: None,
-                socket: None,
+                uplink,
+                socket,
             };
             (link.ifindex, device)
         });

@@ -11,19 +11,24 @@
 //! the namespace alive in which it was opened. Packet and AF_XDP sockets are made in the namespace
 //! of their device and keep it alive while the port exists.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use vswitch_dpapi::{Attachment, XskMode};
 use vswitch_rpc::port::Kind;
 use vswitch_rpc::{Code, Refusal};
+use vswitch_sys::bpf::steer::{PortSet, SteerTable, Target};
 use vswitch_sys::bpf::{Attach, Link as Program, programs};
 use vswitch_sys::netns::Netns;
 use vswitch_sys::packet_socket::{self, PacketSocketSpec};
 use vswitch_sys::tap::{self, TapOffloads, TapSpec};
+use vswitch_sys::udp_socket::{self, Family, UdpSocketError, UdpSocketSpec};
 use vswitch_sys::xsk;
 
+use super::holder;
 use super::netlink::{Link, Netlink, Sort};
 use super::place::{self, NamespaceId, Place};
 use crate::model::Port;
@@ -34,6 +39,10 @@ const RECEIVE_SIZE: u32 = 16 << 20;
 
 /// Bytes of packets that a packet socket may have on their way out.
 const SEND_SIZE: u32 = 4 << 20;
+
+/// Sockets of a queue that send, for each family: as many source ports are what receivers and
+/// routers can tell flows apart by, and as many system calls are needed for flows that take turns.
+const SENDERS: usize = 4;
 
 /// What a TAP is called until it is where it belongs.
 const NASCENT: &str = "vswnew%d";
@@ -81,6 +90,16 @@ pub enum DeviceError {
     /// What `lib/sys` says is a sentence of its own.
     #[error("{0}")]
     Refused(String),
+    /// A UDP port that somebody else has.
+    #[error(
+        "UDP port {port} belongs to {holder}, and a tunnel that is carried by sockets needs it"
+    )]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Who has it.
+        holder: String,
+    },
     /// The kernel would not do a step.
     #[error("the kernel refused to {what} {name}: {source}")]
     Kernel {
@@ -107,7 +126,9 @@ impl From<DeviceError> for Refusal {
     fn from(error: DeviceError) -> Self {
         let code = match &error {
             DeviceError::Missing { .. } => Code::NotFound,
-            DeviceError::Exists { .. } | DeviceError::Taken { .. } => Code::Exists,
+            DeviceError::Exists { .. }
+            | DeviceError::Taken { .. }
+            | DeviceError::PortTaken { .. } => Code::Exists,
             DeviceError::Unfit { .. } => Code::Refused,
             _ => Code::Kernel,
         };
@@ -119,6 +140,8 @@ impl From<DeviceError> for Refusal {
             DeviceError::Exists { .. } => {
                 refusal.hint("take another name, or remove the device first")
             }
+            DeviceError::PortTaken { .. } => refusal
+                .hint("remove the other, give the tunnel another dst_port, or another underlay"),
             _ => refusal,
         }
     }
@@ -156,6 +179,15 @@ enum Backing {
         mode: XskMode,
         multi_buffer: bool,
         local: bool,
+        /// What is ours, where the device is shared with the host.
+        table: Option<SteerTable>,
+    },
+    Socket {
+        /// For each queue the sockets that receive, then those that only send.
+        sockets: Vec<OwnedFd>,
+        queues: u16,
+        receivers: u16,
+        senders: u16,
     },
     Pcap {
         replay: Option<File>,
@@ -165,6 +197,9 @@ enum Backing {
     },
     None,
 }
+
+/// UDP sockets that receive, by their ports, and those that only send, by family.
+type UdpSockets = (BTreeMap<(Family, u16), OwnedFd>, Vec<(Family, OwnedFd)>);
 
 /// A device that could become a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,12 +290,13 @@ pub fn make(port: &Port, mac: Option<[u8; 6]>) -> Result<Device, DeviceError> {
             let found = find(port.device(), port.settings.netns.as_deref())?;
             make_tap(port, mac, found)
         }
-        Kind::Packet | Kind::Afxdp => {
+        Kind::Packet | Kind::Afxdp | Kind::Uplink => {
             let found = find(port.device(), port.settings.netns.as_deref())?;
             take(port, found)
         }
         Kind::Pcap => make_pcap(port),
-        Kind::Patch | Kind::Null | Kind::Vxlan | Kind::Geneve => Ok(Device {
+        // Sockets are made for what tunnels need ([`make_sockets`]).
+        Kind::Patch | Kind::Null | Kind::Socket | Kind::Vxlan | Kind::Geneve => Ok(Device {
             backing: Backing::None,
             place: Place::Own,
             link: None,
@@ -343,7 +379,7 @@ pub fn take(port: &Port, found: Found) -> Result<Device, DeviceError> {
     let name = port.device();
     let netns = found.place.label().map(str::to_owned);
     let open = match port.kind {
-        Kind::Afxdp => make_xsk,
+        Kind::Afxdp | Kind::Uplink => make_xsk,
         Kind::Packet => make_packet,
         _ => {
             let joined = Port {
@@ -370,9 +406,12 @@ pub fn take(port: &Port, found: Found) -> Result<Device, DeviceError> {
                     .map_err(|error| kernel("set the MTU of", name, error))?;
             }
             let taken = open(port, link)?;
-            links
-                .set_up(link.ifindex, true)
-                .map_err(|error| kernel("set up", name, error))?;
+            // A device that is shared is up or down as the host wants it.
+            if port.kind != Kind::Uplink {
+                links
+                    .set_up(link.ifindex, true)
+                    .map_err(|error| kernel("set up", name, error))?;
+            }
             Ok(taken)
         })
         .map_err(|error| DeviceError::Namespace(netns.unwrap_or_default(), error))??;
@@ -434,7 +473,11 @@ fn make_xsk(port: &Port, link: &Link) -> Result<Taken, DeviceError> {
         XdpMode::Zerocopy => xsk::Mode::ZeroCopy,
     });
     let queues = port.settings.queues.map(u32::from);
-    let prepared = xsk::prepare(link.ifindex, queues, mode, xsk::Share::All)
+    let share = match port.kind {
+        Kind::Uplink => xsk::Share::Steered,
+        _ => xsk::Share::All,
+    };
+    let prepared = xsk::prepare(link.ifindex, queues, mode, share)
         .map_err(|error| DeviceError::Refused(format!("{}: {error}", link.name)))?;
     let backing = Backing::Xsk {
         queues: prepared.sockets.len(),
@@ -448,8 +491,78 @@ fn make_xsk(port: &Port, link: &Link) -> Result<Taken, DeviceError> {
         },
         multi_buffer: prepared.features.rx_multi_buffer,
         local: link.sort == Sort::Veth,
+        table: prepared.table,
     };
     Ok((backing, prepared.reason))
+}
+
+/// Opens the host's UDP sockets for tunnels on `ports`, with those that `old` has among them. What
+/// could not be opened is left out, and the first reason for that is beside the rest.
+pub fn make_sockets(
+    ports: &BTreeSet<(Family, u16)>,
+    old: Option<&Device>,
+) -> (Device, Option<DeviceError>) {
+    let families: BTreeSet<Family> = ports.iter().map(|(family, _)| *family).collect();
+    let (mut kept, spare) = old.map(Device::udp_sockets).unwrap_or_default();
+    let (mut receivers, mut senders) = (Vec::new(), Vec::new());
+    let mut failed = None;
+    for &(family, port) in ports {
+        if let Some(socket) = kept.remove(&(family, port)) {
+            receivers.push(socket);
+            continue;
+        }
+        let opened = udp_socket::open(&UdpSocketSpec {
+            family,
+            port,
+            shared: false,
+            receive_size: RECEIVE_SIZE,
+            send_size: SEND_SIZE,
+        });
+        match opened {
+            Ok(socket) => receivers.push(socket),
+            // A host without IPv6 has no tunnels over it.
+            Err(UdpSocketError::NoFamily(_)) => {}
+            Err(error) => failed = failed.or(Some(port_error(error))),
+        }
+    }
+    let mut spare: Vec<_> = spare.into_iter().map(Some).collect();
+    for &family in &families {
+        for _ in 0..SENDERS {
+            let mut fitting = spare.iter_mut();
+            let fitting = fitting.find(|one| one.as_ref().is_some_and(|one| one.0 == family));
+            match fitting.and_then(Option::take) {
+                Some((_, socket)) => senders.push(socket),
+                None => match udp_socket::open_sender(family, SEND_SIZE) {
+                    Ok(socket) => senders.push(socket),
+                    Err(UdpSocketError::NoFamily(_)) => {}
+                    Err(error) => failed = failed.or(Some(port_error(error))),
+                },
+            }
+        }
+    }
+    let backing = Backing::Socket {
+        queues: 1,
+        receivers: receivers.len() as u16,
+        senders: senders.len() as u16,
+        sockets: receivers.into_iter().chain(senders).collect(),
+    };
+    let device = Device {
+        backing,
+        place: Place::Own,
+        link: None,
+        why: String::new(),
+    };
+    (device, failed)
+}
+
+fn port_error(error: UdpSocketError) -> DeviceError {
+    match error {
+        UdpSocketError::InUse(_, port) => DeviceError::PortTaken {
+            port,
+            holder: holder::of_udp(port).unwrap_or_else(|| "somebody else".into()),
+        },
+        other => DeviceError::Refused(other.to_string()),
+    }
 }
 
 fn make_pcap(port: &Port) -> Result<Device, DeviceError> {
@@ -500,7 +613,12 @@ impl Device {
                 mode,
                 multi_buffer,
                 local,
+                steered,
             } => {
+                let table = match steered {
+                    true => Some(SteerTable::from_fd(fds.pop()?).ok()?),
+                    false => None,
+                };
                 let program = fds.pop()?;
                 let map = fds.pop()?;
                 (place, link) = socket_now(fds.first()?, ifindex)?;
@@ -512,8 +630,19 @@ impl Device {
                     mode,
                     multi_buffer,
                     local,
+                    table,
                 }
             }
+            Attachment::Socket {
+                queues,
+                receivers,
+                senders,
+            } => Backing::Socket {
+                sockets: fds,
+                queues,
+                receivers,
+                senders,
+            },
             Attachment::Pcap {
                 replay,
                 capture,
@@ -562,8 +691,10 @@ impl Device {
                 mode,
                 multi_buffer,
                 local,
+                table,
                 ..
             } => Attachment::Xsk {
+                steered: table.is_some(),
                 ifindex,
                 mode: *mode,
                 multi_buffer: *multi_buffer,
@@ -580,6 +711,16 @@ impl Device {
                 paced: *paced,
                 repeat: *repeat,
             },
+            Backing::Socket {
+                queues,
+                receivers,
+                senders,
+                ..
+            } => Attachment::Socket {
+                queues: *queues,
+                receivers: *receivers,
+                senders: *senders,
+            },
             Backing::None => Attachment::None,
         }
     }
@@ -593,11 +734,15 @@ impl Device {
                 sockets,
                 map,
                 program,
+                table,
                 ..
             } => {
                 let rest = [map.as_fd(), program.as_fd()];
-                sockets.iter().map(AsFd::as_fd).chain(rest).collect()
+                let table = table.iter().map(AsFd::as_fd);
+                let sockets = sockets.iter().map(AsFd::as_fd);
+                sockets.chain(rest).chain(table).collect()
             }
+            Backing::Socket { sockets, .. } => sockets.iter().map(AsFd::as_fd).collect(),
             Backing::Pcap {
                 replay, capture, ..
             } => replay.iter().chain(capture).map(AsFd::as_fd).collect(),
@@ -646,7 +791,7 @@ impl Device {
                 let link = self.place.with_links(|links| links.link_numbered(ifindex));
                 (self.place.clone(), link.ok().flatten())
             }
-            Backing::Pcap { .. } | Backing::None => return false,
+            Backing::Socket { .. } | Backing::Pcap { .. } | Backing::None => return false,
         };
         let differs = place != self.place || link != self.link;
         if place != self.place
@@ -666,8 +811,53 @@ impl Device {
             Backing::Tap { .. } | Backing::Packet { .. } | Backing::Xsk { .. } => {
                 self.link.is_none()
             }
-            Backing::Pcap { .. } | Backing::None => false,
+            Backing::Socket { .. } | Backing::Pcap { .. } | Backing::None => false,
         }
+    }
+
+    /// Has an uplink take what `wanted` names, and nothing else. Nothing happens to other ports.
+    pub fn steer(&self, wanted: &BTreeMap<Target, PortSet>) -> Result<(), DeviceError> {
+        let Backing::Xsk {
+            table: Some(table), ..
+        } = &self.backing
+        else {
+            return Ok(());
+        };
+        let name = self.link.as_ref().map_or("an uplink", |link| &link.name);
+        table
+            .sync(wanted)
+            .map_err(|error| kernel("steer packets of", name, error))
+    }
+
+    /// The host's addresses on the device.
+    pub fn addresses(&self) -> io::Result<Vec<IpAddr>> {
+        match &self.link {
+            Some(link) => self.place.with_links(|links| links.addresses(link.ifindex)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The UDP ports that its sockets receive on.
+    pub fn udp_ports(&self) -> BTreeSet<(Family, u16)> {
+        self.udp_sockets().0.into_keys().collect()
+    }
+
+    /// Duplicates of its UDP sockets: those that receive by their ports, those that send by family.
+    fn udp_sockets(&self) -> UdpSockets {
+        let Backing::Socket {
+            sockets, receivers, ..
+        } = &self.backing
+        else {
+            return UdpSockets::default();
+        };
+        let copies = sockets.iter().map(|socket| {
+            let bound = udp_socket::local(socket.as_fd())?;
+            Ok((bound, socket.try_clone()?))
+        });
+        let mut copies = copies.filter_map(io::Result::ok);
+        let receivers = copies.by_ref().take(usize::from(*receivers)).collect();
+        let senders = copies.map(|((family, _), socket)| (family, socket));
+        (receivers, senders.collect())
     }
 
     /// Sets the MTU of the device.
@@ -699,6 +889,12 @@ impl Device {
                     XskMode::Generic => "generic",
                 };
                 facts.push(("mode", mode.into()));
+            }
+            Backing::Socket { queues, .. } => {
+                facts.push(("queues", queues.to_string()));
+                let ports = self.udp_ports().into_iter();
+                let ports = ports.map(|(family, port)| format!("{family}/{port}"));
+                facts.push(("receives", ports.collect::<Vec<_>>().join(",")));
             }
             Backing::Pcap { .. } | Backing::None => {}
         }

@@ -7,14 +7,16 @@
 //! Spec: rtnetlink(7), net/core/rtnetlink.c.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -105,6 +107,33 @@ impl Netlink {
     pub fn links(&mut self) -> io::Result<Vec<Link>> {
         let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
         Ok(links(self.request(message, NLM_F_DUMP)?).collect())
+    }
+
+    /// The addresses of a device, sorted.
+    pub fn addresses(&mut self, ifindex: u32) -> io::Result<Vec<IpAddr>> {
+        let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.request(message, NLM_F_DUMP)?.into_iter();
+        let mut addresses: Vec<IpAddr> = answers
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(one) if one.header.index == ifindex => own(&one),
+                _ => None,
+            })
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        Ok(addresses)
+    }
+
+    /// The device that is the kernel's own end of VXLAN tunnels on a UDP port.
+    pub fn vxlan_on(&mut self, port: u16) -> io::Result<Option<String>> {
+        let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answers = self.request(message, NLM_F_DUMP)?;
+        Ok(answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message) if is_vxlan_on(&message, port) => {
+                Some(Link::from(&message).name)
+            }
+            _ => None,
+        }))
     }
 
     /// Sets a device up or down.
@@ -207,6 +236,34 @@ impl Netlink {
             }
         }
     }
+}
+
+/// The address of the host that a message is about: of a point-to-point device the other end has
+/// one too.
+fn own(message: &AddressMessage) -> Option<IpAddr> {
+    let attributes = &message.attributes;
+    let local = attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
+fn is_vxlan_on(message: &LinkMessage, port: u16) -> bool {
+    message.attributes.iter().any(|attribute| {
+        let LinkAttribute::LinkInfo(infos) = attribute else {
+            return false;
+        };
+        infos.iter().any(|info| match info {
+            LinkInfo::Data(InfoData::Vxlan(data)) => data.contains(&InfoVxlan::Port(port)),
+            _ => false,
+        })
+    })
 }
 
 fn unreadable(what: impl std::fmt::Display) -> io::Error {

@@ -24,7 +24,7 @@ const RECEIVE_SIZE: i32 = 4 << 20;
 /// Something has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// About the device of this number, in some namespace.
+    /// About the device of this number, in some namespace: itself, or its addresses.
     Device(u32),
     /// The device of this number has left for another namespace.
     Moved(u32),
@@ -44,8 +44,12 @@ pub struct Watch {
 impl Watch {
     /// Listens from now on, in the namespace of the calling thread, inside a tokio runtime.
     pub fn start() -> io::Result<Self> {
-        let (mut connection, _, messages) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Nsid])?;
+        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Nsid,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+        ])?;
         listen_wide(&mut connection);
         tokio::spawn(connection);
         Ok(Self { messages })
@@ -70,6 +74,10 @@ impl Watch {
                         News::Device(link.header.index)
                     };
                 }
+                NetlinkPayload::InnerMessage(
+                    RouteNetlinkMessage::NewAddress(address)
+                    | RouteNetlinkMessage::DelAddress(address),
+                ) => return News::Device(address.header.index),
                 // A namespace that ends takes its devices with it and says nothing of them.
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNsId(_))
                 | NetlinkPayload::Overrun(_) => return News::Everything,

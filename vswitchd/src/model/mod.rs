@@ -18,6 +18,7 @@ pub mod ssl;
 pub mod switch;
 pub mod target;
 pub mod tunnel;
+pub mod uplink;
 
 pub use bridge::{Bridge, BridgeSettings};
 pub use mirror::Mirror;
@@ -26,3 +27,4 @@ pub use refusal::ModelError;
 pub use ssl::Ssl;
 pub use switch::Switch;
 pub use target::Target;
+pub use uplink::{Steer, Uplink};

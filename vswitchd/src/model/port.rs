@@ -52,6 +52,27 @@ pub enum XdpMode {
     Zerocopy,
 }
 
+impl XdpMode {
+    /// The mode of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "native" => Some(Self::Native),
+            "generic" => Some(Self::Generic),
+            "zerocopy" => Some(Self::Zerocopy),
+            _ => None,
+        }
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Zerocopy => "zerocopy",
+        }
+    }
+}
+
 /// How fast a capture file is played.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -104,7 +125,13 @@ pub struct PortSettings {
 }
 
 const VLAN: &str = "a VLAN from 0 to 4095, 0 being that of untagged packets";
-const DEVICES: &[Kind] = &[Kind::Afxdp, Kind::Tap, Kind::Packet, Kind::Internal];
+const DEVICES: &[Kind] = &[
+    Kind::Afxdp,
+    Kind::Tap,
+    Kind::Packet,
+    Kind::Internal,
+    Kind::Uplink,
+];
 
 /// A key and the kinds of port that have it.
 const KINDS: &[(&str, &[Kind])] = &[
@@ -252,22 +279,11 @@ pub const KEYS: &[Key<PortSettings>] = &[
         live: false,
         takes: "native, generic or zerocopy",
         set: |port, text| {
-            port.mode = Some(match text {
-                "native" => XdpMode::Native,
-                "generic" => XdpMode::Generic,
-                "zerocopy" => XdpMode::Zerocopy,
-                _ => return None,
-            });
+            port.mode = Some(XdpMode::from_word(text)?);
             Some(())
         },
         clear: |port| port.mode = None,
-        show: |port| {
-            port.mode.map(|mode| match mode {
-                XdpMode::Native => "native".into(),
-                XdpMode::Generic => "generic".into(),
-                XdpMode::Zerocopy => "zerocopy".into(),
-            })
-        },
+        show: |port| port.mode.map(|mode| mode.word().into()),
     },
     Key {
         name: "peer",

@@ -141,6 +141,17 @@ pub enum ModelError {
     /// The datapath's numbers are given.
     #[error("the switch has all of its 65,535 ports")]
     PortsExhausted,
+    /// The uplink is one already.
+    #[error("{0} is an uplink already")]
+    UplinkExists(String),
+    /// Nobody asked for the uplink.
+    #[error("there is no uplink {name} that was added by hand")]
+    NoUplink {
+        /// The one asked for.
+        name: String,
+        /// Those there are.
+        have: Vec<String>,
+    },
     /// A mirror that copies nothing or to nowhere.
     #[error("{0}")]
     Mirror(&'static str),
@@ -166,12 +177,15 @@ impl From<ModelError> for Refusal {
         match error {
             ModelError::NoBridge { have, .. }
             | ModelError::NoPort { have, .. }
-            | ModelError::NoMirror { have, .. } => Self::new(Code::NotFound, message).allowed(have),
+            | ModelError::NoMirror { have, .. }
+            | ModelError::NoUplink { have, .. } => Self::new(Code::NotFound, message).allowed(have),
             ModelError::BridgeExists(_)
             | ModelError::PortExists { .. }
             | ModelError::MirrorExists { .. }
             | ModelError::TunnelTaken(_)
             | ModelError::OfPortTaken { .. } => Self::new(Code::Exists, message),
+            ModelError::UplinkExists(ref device) => Self::new(Code::Exists, message)
+                .hint(format!("vsctl uplink rm {device} first, to change it")),
             ModelError::UnknownKey { allowed, .. } | ModelError::KeyOfOtherKind { allowed, .. } => {
                 Self::new(Code::Refused, message).allowed(allowed)
             }

@@ -16,6 +16,7 @@ use super::port::{self, OF_PORT_MAX, Port, PortSettings};
 use super::refusal::ModelError;
 use super::ssl::Ssl;
 use super::tunnel;
+use super::uplink::{self, Uplink, UplinkSettings};
 
 /// Largest number of a port in the datapath.
 const PORT_ID_MAX: u32 = 65_535;
@@ -31,6 +32,12 @@ pub struct Switch {
     pub conntrack: CtSettings,
     /// How it proves to controllers who it is.
     pub ssl: Option<Ssl>,
+    /// Devices shared with the host, by the names that they had when they became uplinks.
+    #[serde(default)]
+    pub uplinks: BTreeMap<String, Uplink>,
+    /// The host's UDP sockets, while a tunnel needs them.
+    #[serde(default)]
+    pub socket: Option<Port>,
 }
 
 /// A port as it was asked for, its kind settled.
@@ -85,6 +92,17 @@ impl Switch {
             .flat_map(|bridge| bridge.ports.values().map(move |port| (bridge, port)))
     }
 
+    /// Every port that is on no bridge.
+    pub fn loose_ports(&self) -> impl Iterator<Item = &Port> {
+        let uplinks = self.uplinks.values().map(|uplink| &uplink.port);
+        uplinks.chain(&self.socket)
+    }
+
+    /// Every port, with or without a bridge.
+    pub fn all_ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports().map(|(_, port)| port).chain(self.loose_ports())
+    }
+
     /// The port with this number in the datapath.
     pub fn port_by_id(&self, id: u32) -> Option<(&Bridge, &Port)> {
         self.ports().find(|(_, port)| port.id == id)
@@ -112,7 +130,7 @@ impl Switch {
     }
 
     fn free_port_id(&self) -> Result<u32, ModelError> {
-        let taken: BTreeSet<u32> = self.ports().map(|(_, port)| port.id).collect();
+        let taken: BTreeSet<u32> = self.all_ports().map(|port| port.id).collect();
         (1..=PORT_ID_MAX)
             .find(|id| !taken.contains(id))
             .ok_or(ModelError::PortsExhausted)
@@ -273,6 +291,68 @@ impl Switch {
         }
     }
 
+    /// Makes a device an uplink because a person asks for it. One that the switch has by itself stays
+    /// as it is and has what is asked for besides.
+    pub fn add_uplink(&mut self, device: &str, options: &Options) -> Result<&Uplink, ModelError> {
+        name::check(Named::Device, device)?;
+        let mut settings = UplinkSettings::default();
+        key::apply(uplink::KEYS, "an uplink", When::New, &mut settings, options)?;
+        let is_asked = |uplink: &Uplink| uplink.asked.is_some();
+        if self.uplinks.get(device).is_some_and(is_asked) {
+            return Err(ModelError::UplinkExists(device.into()));
+        }
+        let uplink = self.uplink(device)?;
+        uplink.port.settings.mode = settings.mode.or(uplink.port.settings.mode);
+        uplink.port.settings.queues = settings.queues.or(uplink.port.settings.queues);
+        uplink.asked = Some(settings);
+        Ok(uplink)
+    }
+
+    /// The uplink of a device, made when there is none.
+    pub fn uplink(&mut self, device: &str) -> Result<&mut Uplink, ModelError> {
+        let id = self.free_port_id()?;
+        Ok(self.uplinks.entry(device.into()).or_insert_with(|| Uplink {
+            port: loose_port(id, device, Kind::Uplink),
+            asked: None,
+        }))
+    }
+
+    /// Takes back what a person asked of an uplink. It goes when `needed` says that the switch does
+    /// not need it itself.
+    pub fn del_uplink(&mut self, device: &str, needed: bool) -> Result<(), ModelError> {
+        let have = self.asked_uplinks();
+        let uplink = self.uplinks.get_mut(device);
+        match uplink.and_then(|uplink| uplink.asked.take()) {
+            Some(_) if needed => Ok(()),
+            Some(_) => {
+                self.uplinks.remove(device);
+                Ok(())
+            }
+            None => Err(ModelError::NoUplink {
+                name: device.into(),
+                have,
+            }),
+        }
+    }
+
+    /// The uplinks that people asked for.
+    fn asked_uplinks(&self) -> Vec<String> {
+        let uplinks = self.uplinks.iter();
+        let asked = uplinks.filter(|(_, uplink)| uplink.asked.is_some());
+        asked.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Sees to it that the port of the host's UDP sockets is there, or is not.
+    pub fn set_socket(&mut self, wanted: bool) -> Result<(), ModelError> {
+        if !wanted {
+            self.socket = None;
+        } else if self.socket.is_none() {
+            let id = self.free_port_id()?;
+            self.socket = Some(loose_port(id, uplink::SOCKET, Kind::Socket));
+        }
+        Ok(())
+    }
+
     /// Makes a mirror.
     pub fn add_mirror(
         &mut self,
@@ -369,6 +449,20 @@ impl Switch {
             },
             None => Ok(()),
         }
+    }
+}
+
+/// A port that is on no bridge.
+fn loose_port(id: u32, name: &str, kind: Kind) -> Port {
+    Port {
+        id,
+        name: name.into(),
+        of_port: 0,
+        kind,
+        why: String::new(),
+        made_device: false,
+        config: PortConfig::default(),
+        settings: PortSettings::default(),
     }
 }
 

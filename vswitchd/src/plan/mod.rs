@@ -45,6 +45,8 @@ pub fn desired(
             .collect(),
         ports: switch
             .ports()
+            .map(|(bridge, port)| (BridgeId(bridge.id), port))
+            .chain(switch.loose_ports().map(|port| (BridgeId::NONE, port)))
             .map(|(bridge, port)| self::port(switch, bridge, port, seen.get(&port.id)))
             .collect(),
     }
@@ -86,7 +88,7 @@ fn bridge(bridge: &Bridge, miss_to_controller: bool, evict: bool) -> BridgeSpec 
     }
 }
 
-fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> PortSpec {
+fn port(switch: &Switch, bridge: BridgeId, port: &Port, seen: Option<&Seen>) -> PortSpec {
     let vlan = port.settings.vlan();
     let (mtu, up) = match seen {
         Some(seen) => (seen.mtu, seen.up),
@@ -96,7 +98,7 @@ fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> P
     };
     PortSpec {
         id: PortId(port.id),
-        bridge: BridgeId(bridge.id),
+        bridge,
         name: port.name.clone(),
         of_port: OfPort(port.of_port),
         config: port.config,
@@ -111,6 +113,8 @@ fn port(switch: &Switch, bridge: &Bridge, port: &Port, seen: Option<&Seen>) -> P
             Kind::Null => PortKind::Null,
             Kind::Pcap => PortKind::Pcap,
             Kind::Vxlan | Kind::Geneve => tunnel(port),
+            Kind::Uplink => PortKind::Uplink,
+            Kind::Socket => PortKind::Socket,
         },
         vlan: VlanSpec {
             mode: match vlan.mode {

@@ -12,8 +12,9 @@
 //!   sentence and left as it is.
 //!
 //! Rows are JSON under `version`, `switch` (numbers to be given next), `conntrack` (how connections are
-//! tracked, absent while that is as usual), `ssl` (files by which the switch proves who it is, if it does)
-//! and `bridge/NAME`. Flows, groups and meters are not here: they are the datapath's and their controllers'.
+//! tracked, absent while that is as usual), `ssl` (files by which the switch proves who it is, if it does),
+//! `bridge/NAME`, `uplink/DEVICE` and `socket`. Flows, groups and meters are not here: they are the datapath's and
+//! their controllers'.
 //!
 //! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
 
@@ -146,6 +147,25 @@ impl Store {
                     rows.insert(bridge_key(name).as_str(), json(bridge).as_slice())?;
                 }
             }
+            for (name, uplink) in &new.switch.uplinks {
+                if old.switch.uplinks.get(name) != Some(uplink) {
+                    rows.insert(uplink_key(name).as_str(), json(uplink).as_slice())?;
+                }
+            }
+            for name in old.switch.uplinks.keys() {
+                if !new.switch.uplinks.contains_key(name) {
+                    rows.remove(uplink_key(name).as_str())?;
+                }
+            }
+            match (&old.switch.socket, &new.switch.socket) {
+                (old, new) if old == new => {}
+                (_, Some(socket)) => {
+                    rows.insert("socket", json(socket).as_slice())?;
+                }
+                (_, None) => {
+                    rows.remove("socket")?;
+                }
+            }
             for name in old.switch.bridges.keys() {
                 if !new.switch.bridges.contains_key(name) {
                     rows.remove(bridge_key(name).as_str())?;
@@ -221,6 +241,11 @@ impl Store {
             } else if let Some(name) = key.strip_prefix("bridge/") {
                 let bridge: Bridge = parse(&key, &value).map_err(foreign)?;
                 belief.switch.bridges.insert(name.into(), bridge);
+            } else if let Some(name) = key.strip_prefix("uplink/") {
+                let uplink = parse(&key, &value).map_err(foreign)?;
+                belief.switch.uplinks.insert(name.into(), uplink);
+            } else if key == "socket" {
+                belief.switch.socket = Some(parse(&key, &value).map_err(foreign)?);
             } else {
                 return Err(foreign(format!("it has a row {key:?}")));
             }
@@ -264,6 +289,10 @@ fn check_magic(path: &Path) -> std::io::Result<Result<(), String>> {
 
 fn bridge_key(name: &str) -> String {
     format!("bridge/{name}")
+}
+
+fn uplink_key(name: &str) -> String {
+    format!("uplink/{name}")
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -323,6 +352,15 @@ mod tests {
         });
         states.push(changed.clone());
         changed.switch.ssl = None;
+        states.push(changed.clone());
+        let steer = [("steer".into(), "udp:4789".into())].into();
+        changed.switch.add_uplink("eth0", &steer).unwrap();
+        changed.switch.set_socket(true).unwrap();
+        states.push(changed.clone());
+        let mut without = changed.clone();
+        without.switch.del_uplink("eth0", false).unwrap();
+        without.switch.set_socket(false).unwrap();
+        states.push(without);
         states.push(changed.clone());
         for pair in states.windows(2) {
             store.save(&pair[0], &pair[1]).unwrap();

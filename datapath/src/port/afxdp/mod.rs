@@ -47,6 +47,8 @@ pub struct AfxdpConfig {
     /// The peer is a stack on this machine (a veth), which leaves checksums for the device to
     /// finish. Never true of a wire, where such a packet is a damaged one.
     pub local: bool,
+    /// The device is shared with the host, and only tunnels come from it.
+    pub uplink: bool,
     /// Largest layer-3 packet, bytes.
     pub mtu: u32,
 }
@@ -95,6 +97,7 @@ pub struct AfxdpQueue {
     port: PortIndex,
     mode: Mode,
     local: bool,
+    uplink: bool,
     capabilities: Capabilities,
     counters: PortCounters,
     link: Link,
@@ -148,6 +151,7 @@ impl AfxdpQueue {
             port,
             mode,
             local: config.local,
+            uplink: config.uplink,
             capabilities: Capabilities {
                 csum: socket.finishes_checksums(),
                 mtu: config.mtu,
@@ -200,6 +204,10 @@ impl PortQueue for AfxdpQueue {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    fn carries_tunnels(&self) -> bool {
+        self.uplink
     }
 
     fn is_local(&self) -> bool {

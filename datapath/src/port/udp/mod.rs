@@ -158,6 +158,10 @@ impl PortQueue for UdpQueue {
         }
     }
 
+    fn carries_tunnels(&self) -> bool {
+        true
+    }
+
     fn set_mtu(&mut self, mtu: u32) {
         self.mtu = mtu;
     }

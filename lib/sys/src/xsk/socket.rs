@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::xdp::{
@@ -16,6 +17,11 @@ use super::ring::{Consumer, Desc, Producer};
 use super::stats::Statistics;
 use super::umem::{Kind, SharedUmem, TX_METADATA_SIZE};
 use crate::memory::{CHUNK_SIZE, Frame, Region};
+
+/// How often, and how long, a queue that is taken is waited for: a quarter of a second together, after
+/// which it is somebody else's.
+const BUSY_TRIES: u32 = 250;
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// `XDP_PKT_CONTD`: the packet goes on in the next descriptor.
 const DESC_CONTINUED: u32 = 1 << 0;
@@ -551,7 +557,7 @@ fn bind_queue(
             addr: own(Flags::XDP_SHARED_UMEM),
             shared_umem_fd: donor,
         };
-        match rustix::net::bind(socket, &addr) {
+        match bind_in_time(socket, &addr) {
             Ok(()) => Ok(true),
             // The donor's device is gone: it lends nothing any more.
             Err(Errno::BADF) => Ok(false),
@@ -575,16 +581,33 @@ fn bind_queue(
     if let Some(kind) = zero_copy {
         let mut flags = Flags::XDP_ZEROCOPY | Flags::XDP_USE_NEED_WAKEUP;
         flags.set(Flags::XDP_USE_SG, kind.multi_buffer);
-        if rustix::net::bind(socket, &own(flags)).is_ok() {
+        if bind_in_time(socket, &own(flags)).is_ok() {
             return Ok(Bound { kind, metadata });
         }
     }
     let flags = Flags::XDP_COPY | Flags::XDP_USE_NEED_WAKEUP | Flags::XDP_USE_SG;
-    rustix::net::bind(socket, &own(flags)).map_err(config.failed("binding"))?;
+    bind_in_time(socket, &own(flags)).map_err(config.failed("binding"))?;
     Ok(Bound {
         kind: copy,
         metadata,
     })
+}
+
+/// Binds, also to a queue whose last socket was closed just now: it stays taken until a thread of the
+/// kernel's has let go of that socket's memory (`xp_release_deferred`), some milliseconds that end
+/// without a word.
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for")]
+fn bind_in_time(
+    socket: BorrowedFd<'_>,
+    address: &impl rustix::net::addr::SocketAddrArg,
+) -> Result<(), Errno> {
+    for _ in 0..BUSY_TRIES {
+        match rustix::net::bind(socket, address) {
+            Err(Errno::BUSY) => std::thread::sleep(BUSY_PAUSE),
+            other => return other,
+        }
+    }
+    Err(Errno::BUSY)
 }
 
 /// Lets one transmit call take the whole ring, instead of 32 packets. Kernels before 6.17 do not
