@@ -37,7 +37,8 @@ struct World {
     far: Far,
     /// `vxlan` or `geneve`.
     kind: &'static str,
-    /// The type of the port that the tunnel's packets leave by.
+    /// The type of the port that the tunnel's packets leave by, or another way than by a port of a
+    /// bridge: `uplink` or `socket`.
     wire: &'static str,
     v6: bool,
     /// The guests' VLAN inside the tunnel.
@@ -102,6 +103,63 @@ const WORLDS: &[(&str, World)] = &[
             far: Far::OpenVswitch,
             kind: "geneve",
             tag: Some("tag=5"),
+            ..WORLD
+        },
+    ),
+    (
+        "ours/vxlan_uplink",
+        World {
+            wire: "uplink",
+            ..WORLD
+        },
+    ),
+    (
+        "ours/vxlan_socket",
+        World {
+            wire: "socket",
+            ..WORLD
+        },
+    ),
+    (
+        "ours/geneve_v6_socket",
+        World {
+            kind: "geneve",
+            wire: "socket",
+            v6: true,
+            ..WORLD
+        },
+    ),
+    (
+        "ours/geneve_v6_uplink",
+        World {
+            kind: "geneve",
+            wire: "uplink",
+            v6: true,
+            ..WORLD
+        },
+    ),
+    (
+        "linux/vxlan_uplink",
+        World {
+            far: Far::Linux,
+            wire: "uplink",
+            ..WORLD
+        },
+    ),
+    (
+        "ovs/vxlan_uplink",
+        World {
+            far: Far::OpenVswitch,
+            wire: "uplink",
+            ..WORLD
+        },
+    ),
+    (
+        "ovs/geneve_socket",
+        World {
+            far: Far::OpenVswitch,
+            kind: "geneve",
+            wire: "socket",
             ..WORLD
         },
     ),
@@ -232,15 +290,25 @@ fn ours(here: Namespace, host: u8, world: World) -> Result<End> {
     let switch = here.run(Switch::start)?;
     let guest = Namespace::create(&named("guest"))?;
     let vsctl = |words: &[&str]| switch.vsctl(words);
-    vsctl(&["add-br", "br-u"])?;
-    vsctl(&["add-port", "br-u", "wire", &format!("type={}", world.wire)])?;
     let address = outside_net(host, world.v6);
-    here.ip(&["link", "set", "br-u", "up"])?;
-    device::addresses(&here, "br-u", &[&address])?;
+    let by_bridge = !matches!(world.wire, "uplink" | "socket");
+    if by_bridge {
+        vsctl(&["add-br", "br-u"])?;
+        vsctl(&["add-port", "br-u", "wire", &format!("type={}", world.wire)])?;
+        here.ip(&["link", "set", "br-u", "up"])?;
+        device::addresses(&here, "br-u", &[&address])?;
+    } else {
+        device::addresses(&here, "wire", &[&address])?;
+    }
     vsctl(&["add-br", "br0"])?;
     let remote = format!("remote_ip={}", outside(3 - host, world.v6));
     let kind = format!("type={}", world.kind);
-    vsctl(&["add-port", "br0", "tunnel", &kind, &remote, "key=42"])?;
+    let way = format!("underlay={}", world.wire);
+    let mut words = vec!["add-port", "br0", "tunnel", &kind, &remote, "key=42"];
+    if !by_bridge {
+        words.push(&way);
+    }
+    vsctl(&words)?;
     let mtu = format!("mtu={}", world.mtu);
     let mut words = vec!["add-port", "br0", "guest", "type=tap", &mtu];
     words.extend(world.tag);

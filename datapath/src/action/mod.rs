@@ -85,8 +85,11 @@ pub struct Sink {
 pub struct Inside {
     /// The packet, outer headers first.
     pub packet: Packet,
-    /// The port by which it would have left.
+    /// The port by which it would have left, or by which it came from the underlay.
     pub at: PortIndex,
+    /// It comes from a stack on this machine, whose checksums may only be begun
+    /// (`offload::partial`).
+    pub local: bool,
 }
 
 impl Sink {
@@ -345,6 +348,7 @@ fn leave(work: Work, action: &DpAction, extracted: &Extracted, sink: &mut Sink) 
         DpAction::Decap { at, .. } => sink.inside.push(Inside {
             packet: work.packet,
             at: *at,
+            local: false,
         }),
         DpAction::Ct(ct) => match &ct.table {
             Some(frozen) => sink.again.push(work.again(frozen, key)),

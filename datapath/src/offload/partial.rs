@@ -10,7 +10,8 @@
 //! TCP and UDP go on with their beginning, for the receiver to take on trust or a port to finish.
 //! The CRC of SCTP is no such sum: no other port finishes it, so it is done here.
 //!
-//! Never asked of a packet from a wire, where the checksum would vouch for damage.
+//! Not asked of a packet from a wire, where the checksum would vouch for damage; the port of the
+//! host's UDP sockets, which does not know whence, says what that costs it.
 //!
 //! A stack that tunnels leaves the *inner* packet's checksum to its device, and computes an outer one
 //! as if that had been done (`lco_csum`), so an outer checksum that comes from a local stack proves

@@ -177,6 +177,8 @@ pub(super) struct Slot {
     ready: bool,
     cheap: bool,
     always: bool,
+    /// It brings packets in tunnels and no others.
+    carries_tunnels: bool,
     /// Receive calls in a row that brought nothing.
     empty: u32,
     /// The loop is told when packets come. Not so for a cheap queue that packets come from or that
@@ -248,6 +250,7 @@ impl Ports {
         let slot = Slot {
             id,
             caps: io.capabilities(),
+            carries_tunnels: io.carries_tunnels(),
             io,
             out: Vec::with_capacity(4 * BATCH_LEN),
             ready: false,
@@ -379,6 +382,15 @@ impl Ports {
             self.cold.push(number);
         }
         slot.ready
+    }
+
+    /// Whether the queue in slot `number` brings packets in tunnels and no others: its port, and
+    /// whether they come from a stack on this machine.
+    #[inline]
+    pub(super) fn carries_tunnels(&self, number: u32) -> Option<(PortIndex, bool)> {
+        let slot = self.slots.get(number as usize)?.as_ref()?;
+        slot.carries_tunnels
+            .then(|| (slot.id.port, slot.io.is_local()))
     }
 
     /// A burst of `len` packets is about to be sent to the queue in slot `number`.

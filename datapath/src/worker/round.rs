@@ -79,7 +79,7 @@ pub(super) const CACHE_IDLE_MS: u64 = 10_000;
 pub(super) struct Scratch {
     /// Boxed, because moving a batch is moving two kilobytes.
     batch: Option<Box<Batch>>,
-    keys: Vec<Extracted>,
+    pub(super) keys: Vec<Extracted>,
     found: Vec<Option<EntryId>>,
     pub(super) sink: Sink,
     again: Vec<Again>,
@@ -155,6 +155,7 @@ impl Worker {
         if self.ports.rx(number, now, &mut self.pool, &mut batch) {
             self.ports.ready.push(number);
         }
+        let inside = self.ports.carries_tunnels(number);
         let len = batch.len();
         let received = cycles();
         self.stats
@@ -162,7 +163,10 @@ impl Worker {
         if len > 0 {
             self.stats.rx_packets += len as u64;
             self.scratch.received.push((begin, len as u64));
-            let misses = self.decide(&mut batch, tick);
+            let misses = match inside {
+                Some((at, local)) => self.decide_inside(&mut batch, at, local, tick),
+                None => self.decide(&mut batch, tick),
+            };
             if let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) {
                 let penalty = misses.saturating_sub(MISSES_FREE) / MISSES_PER_PENALTY;
                 slot.penalty = penalty.min(PENALTY_MAX);

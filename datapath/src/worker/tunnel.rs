@@ -14,11 +14,11 @@ use vswitch_flow::{Field, OfPort, SparseKey};
 use super::round::act;
 use super::{ANSWERS_MAX, Worker};
 use crate::action::Inside;
-use crate::buffer::Packet;
+use crate::buffer::{BATCH_LEN, Batch, Packet};
 use crate::counters::DropReason;
 use crate::extract::{Extracted, extract_into};
-use crate::offload::Capabilities;
 use crate::offload::fit::{Fit, fit};
+use crate::offload::{Capabilities, Checksum, partial};
 use crate::port::PortIndex;
 use crate::tick::Tick;
 use crate::tunnel::decap::{Came, strip};
@@ -60,6 +60,24 @@ impl Asked {
 }
 
 impl Worker {
+    /// Takes the packets of a port that carries tunnels and nothing else out of them, and decides about
+    /// them. Answers how many had to be translated.
+    pub(super) fn decide_inside(
+        &mut self,
+        batch: &mut Batch,
+        at: PortIndex,
+        local: bool,
+        tick: Tick,
+    ) -> u32 {
+        let inside = batch.drain(..).map(|packet| Inside { packet, at, local });
+        self.scratch.sink.inside.extend(inside);
+        let mut keys = std::mem::take(&mut self.scratch.keys);
+        keys.resize_with(BATCH_LEN, Extracted::default);
+        let misses = self.empty_sink(&mut keys, tick);
+        self.scratch.keys = keys;
+        misses
+    }
+
     /// Takes packets out of their tunnels, at most `left`, and decides about them. Answers how many
     /// had to be translated.
     pub(super) fn take_out(&mut self, left: &mut usize, tick: Tick) -> u32 {
@@ -71,10 +89,10 @@ impl Worker {
             self.pool.drop_packet(inside.packet);
         }
         *left -= waiting.len();
-        for Inside { packet, at } in waiting.drain(..) {
+        for Inside { packet, at, local } in waiting.drain(..) {
             let holds_datagrams = packet.offload.gso.is_some_and(|gso| gso.tunnel.is_none());
             if !holds_datagrams {
-                misses += u32::from(self.enter_from(packet, at, tick));
+                misses += u32::from(self.enter_from(packet, at, local, tick));
                 continue;
             }
             let mut pieces = Vec::new();
@@ -87,7 +105,7 @@ impl Worker {
                 Fit::Dropped(reason) => self.stats.drops.count(reason),
             }
             for packet in pieces {
-                misses += u32::from(self.enter_from(packet, at, tick));
+                misses += u32::from(self.enter_from(packet, at, local, tick));
             }
         }
         self.scratch.inside = waiting;
@@ -96,9 +114,13 @@ impl Worker {
 
     /// Takes one packet out of its tunnel and decides about it. Answers whether it had to be
     /// translated.
-    fn enter_from(&mut self, mut packet: Packet, at: PortIndex, tick: Tick) -> bool {
+    fn enter_from(&mut self, mut packet: Packet, at: PortIndex, local: bool, tick: Tick) -> bool {
         let tables = &self.tables;
         let device = tables.underlay().device_of(at).map(|device| device.ifindex);
+        if local && packet.offload.csum == Checksum::Unknown {
+            // Such an outer sum is right only once the inner one is finished.
+            packet.offload.csum = Checksum::Valid;
+        }
         let came = strip(
             &mut packet,
             tables.tunnels(),
@@ -108,6 +130,10 @@ impl Worker {
         );
         let mut extracted = Extracted::default();
         let read = came.and_then(|came| {
+            if local && packet.offload.csum == Checksum::Unknown {
+                let len = packet.len();
+                packet.offload.csum = partial::recognise(&mut packet, len);
+            }
             let port = OfPort(packet.in_port.0);
             extract_into(packet.head(), packet.len(), port, &mut extracted)?;
             add_outer(&mut extracted.key, &came);

@@ -162,6 +162,11 @@ impl PortQueue for UdpQueue {
         true
     }
 
+    /// Which device a datagram came by is not told, so each may be from a veth.
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn set_mtu(&mut self, mtu: u32) {
         self.mtu = mtu;
     }
