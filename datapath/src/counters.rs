@@ -81,6 +81,21 @@ reasons! {
     TunnelCritical "tunnel_critical_option" "The tunnel header has a critical option that the bridge has no name for.";
     TunnelCongested "tunnel_congested" "The tunnel's network marked the packet as congested, and what is inside does not know such marks.";
     TunnelSource "tunnel_source" "The tunnelled packet came from an address to which no route leads back.";
+    // Routing.
+    RouterNotMine "router_not_mine" "The packet came to a router's port and is addressed to another station.";
+    RouterMac "router_mac" "The packet's source is the address of a router's port, and it came in by another port.";
+    RouterProtocol "router_protocol" "A router forwards IPv4 and IPv6 and nothing else.";
+    RouterMartian "router_martian" "A router does not forward packets from or to an address that belongs to one link, one host or a group.";
+    TtlExceeded "ttl_exceeded" "The packet's hops are used up, so a router may not forward it.";
+    NoRoute "no_route" "The router has no route to the packet's destination.";
+    RouteBlackhole "route_blackhole" "The route to the packet's destination is a black hole.";
+    RouteProhibited "route_prohibited" "The route to the packet's destination forbids it.";
+    RouteUnreachable "route_unreachable" "The route to the packet's destination says that it cannot be reached.";
+    NeighbourFailed "neighbour_failed" "The next hop does not answer when it is asked for.";
+    NeighbourBusy "neighbour_busy" "Too many packets wait for next hops that have not answered yet.";
+    RouterIgnored "router_ignored" "The packet is for a router itself, which has nothing that takes it.";
+    RouterForged "router_forged" "The packet says something about a neighbour that contradicts its own source, or the port's networks.";
+    RouterBusy "router_busy" "The packet asks a router for more answers than its port gives in a second.";
 
     // What tracking says.
     FragmentTimeout "fragment_timeout" "The fragment waited for the rest of its packet, which did not come in time.";

@@ -19,11 +19,14 @@ mod field;
 // What decides about them.
 pub mod conntrack;
 pub mod fdb;
+pub mod gateway;
+pub mod neigh;
 pub mod route;
 pub mod tunnel;
 
 // What all of them count and tell time by.
 pub mod counters;
+pub mod rate;
 pub mod tick;
 
 // What drives them.

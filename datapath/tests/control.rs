@@ -88,6 +88,7 @@ impl Datapath {
                 fragments: Fragments::Normal,
             }],
             ports: vec![port(1), port(2)],
+            routers: Vec::new(),
         };
         let applied = datapath.ask(Request::SetDesired(Box::new(desired)));
         assert!(matches!(applied, Reply::Applied { .. }), "{applied:?}");

@@ -85,6 +85,7 @@ fn sockets_are_handed_over_given_back_and_joined_by_others_without_a_loss() {
             up: true,
             config: PortConfig::default(),
         }],
+        routers: Vec::new(),
     };
     let request = Request::SetDesired(Box::new(desired));
     let (reply, _) = exchange(&mut asks, &request, &[]);

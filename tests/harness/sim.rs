@@ -18,6 +18,8 @@ use vswitch_datapath::conntrack::Conntrack;
 use vswitch_datapath::conntrack::fragments::Freed;
 use vswitch_datapath::control::{ChangeError, Ledger, removal};
 use vswitch_datapath::counters::{DropReason, Drops};
+use vswitch_datapath::gateway::Gateway;
+use vswitch_datapath::neigh::Waiting;
 use vswitch_datapath::offload::Capabilities;
 use vswitch_datapath::pipeline::{Frozen, Gone, Tables};
 use vswitch_datapath::port::memory::{MemoryQueue, MemoryWire, WirePacket};
@@ -27,10 +29,11 @@ use vswitch_datapath::tunnel::underlay::Underlay;
 use vswitch_datapath::worker::{Inbox, PacketOut, QueueId, Resumed, Route, Upcalls, Worker};
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Change, Desired, Event, Fragments, PacketIn, PortConfig, PortId,
-    PortKind, PortSpec, UnderlayChange, VlanSpec,
+    PortKind, PortSpec, RouteSpec, RouterId, RouterPortSpec, RouterSpec, UnderlayChange, VlanMode,
+    VlanSpec,
 };
 use vswitch_flow::action::Reason;
-use vswitch_flow::{Action, FlowRule, Match, OfPort};
+use vswitch_flow::{Action, FlowRule, Match, OfPort, Prefix};
 use vswitch_sys::memory::Frame;
 
 /// Frames of a simulated switch. Its region stays mapped for the life of the process, so a test
@@ -90,6 +93,51 @@ pub fn port(id: u32, bridge: u32) -> PortSpec {
     }
 }
 
+/// A router of a simulated switch.
+#[must_use]
+pub fn router(id: u32) -> RouterSpec {
+    RouterSpec {
+        id: RouterId(id),
+        name: format!("r{id}"),
+        neighbours_max: 4096,
+        errors_rate: 100,
+    }
+}
+
+/// A port of a router on a bridge, in a VLAN.
+#[must_use]
+pub fn router_port(id: u32, bridge: u32, router: u32, vlan: u16, addresses: &[&str]) -> PortSpec {
+    let own = RouterPortSpec {
+        router: RouterId(router),
+        mac: router_mac(id),
+        addresses: addresses
+            .iter()
+            .map(|own| own.parse().expect("an address and its network's length"))
+            .collect(),
+        proxy_arp: false,
+        advertise: None,
+        dhcp: None,
+        dhcpv6: false,
+        dns: Vec::new(),
+    };
+    PortSpec {
+        kind: PortKind::Router(Box::new(own)),
+        vlan: VlanSpec {
+            mode: VlanMode::Access,
+            tag: vlan,
+            trunks: Vec::new(),
+        },
+        ..port(id, bridge)
+    }
+}
+
+/// The address of a router's port on its bridge.
+#[must_use]
+pub fn router_mac(id: u32) -> [u8; 6] {
+    let [_, _, high, low] = id.to_be_bytes();
+    [2, 0, 0xff, 0, high, low]
+}
+
 /// The one flow of a learning switch.
 #[must_use]
 pub fn normal() -> FlowRule {
@@ -113,6 +161,7 @@ pub struct Sim {
     frames: Arc<SharedFrames>,
     frames_at_start: (usize, usize),
     conntrack: Arc<Conntrack>,
+    gateway: Arc<Gateway>,
     ledger: Ledger,
     upcalls: Arc<Upcalls>,
     events: Vec<Event>,
@@ -127,8 +176,9 @@ pub struct Sim {
     punted: Vec<(Told, Vec<u8>)>,
     /// Packets that ended in ports that were removed since.
     gone: u64,
-    /// What control gave up.
+    /// What control gave up, and how much of it routers had taken.
     drops: Drops,
+    returned: u64,
 }
 
 impl std::fmt::Debug for Sim {
@@ -156,6 +206,7 @@ impl Sim {
         let upcalls = Arc::<Upcalls>::default();
         upcalls.set_listened(true);
         let conntrack = Arc::new(Conntrack::new(7));
+        let gateway = Arc::<Gateway>::default();
         let inboxes: Vec<_> = (0..workers).map(|_| Inbox::new(None)).collect();
         let frames_at_start = frames.free_len();
         let mut sim = Self {
@@ -171,11 +222,13 @@ impl Sim {
                         inboxes.clone(),
                     )
                     .with_upcalls(Arc::clone(&upcalls))
+                    .with_gateway(Arc::clone(&gateway))
                 })
                 .collect(),
             frames,
             frames_at_start,
             conntrack,
+            gateway,
             ledger,
             upcalls,
             events: Vec::new(),
@@ -192,11 +245,15 @@ impl Sim {
             punted: Vec::new(),
             gone: 0,
             drops: Drops::default(),
+            returned: 0,
             desired: Desired::default(),
         };
         let mut next = 0;
         for spec in &desired.ports {
-            if matches!(spec.kind, PortKind::Patch { .. } | PortKind::Tunnel(_)) {
+            if matches!(
+                spec.kind,
+                PortKind::Patch { .. } | PortKind::Tunnel(_) | PortKind::Router(_)
+            ) {
                 continue;
             }
             let index = PortIndex(spec.id.0);
@@ -211,11 +268,11 @@ impl Sim {
             next = (next + 1) % workers;
         }
         sim.desired = desired;
-        sim.set_routes();
+        sim.tell_workers();
         sim
     }
 
-    fn set_routes(&mut self) {
+    fn tell_workers(&mut self) {
         let len = self
             .slots
             .keys()
@@ -272,9 +329,54 @@ impl Sim {
 
     /// Replaces the desired state; ports with queues stay as they are.
     pub fn set_desired(&mut self, desired: Desired) {
+        let before = Arc::clone(self.ledger.tables());
         let gone = self.ledger.set_desired(&desired, self.tick);
         self.desired = desired;
         self.publish(gone.expect("the desired state is sound"));
+        let waiting = self.ledger.tables().forget_neighbours(&before);
+        self.give_up(waiting);
+    }
+
+    /// Gives a router these routes and no others.
+    pub fn set_routes(&mut self, router: u32, routes: &[RouteSpec]) {
+        let set = self.ledger.set_routes(RouterId(router), routes);
+        set.expect("the router is there");
+        self.publish(Vec::new());
+    }
+
+    /// Changes routes of a router.
+    pub fn change_routes(
+        &mut self,
+        router: u32,
+        remove: &[(Prefix, Option<Prefix>)],
+        add: &[RouteSpec],
+    ) {
+        let changed = self.ledger.change_routes(RouterId(router), remove, add);
+        changed.expect("the router is there");
+        self.publish(Vec::new());
+    }
+
+    /// What routers' ports remember.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// The switch's time.
+    #[must_use]
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// Frees packets whose neighbours are not asked for any more, as control does.
+    fn give_up(&mut self, waiting: Vec<Waiting>) {
+        let mut pool = FramePool::new(Arc::clone(&self.frames));
+        for waiting in waiting {
+            // It was taken when it began to wait.
+            self.returned += 1;
+            self.drops.count(DropReason::NeighbourFailed);
+            pool.drop_packet(waiting.packet);
+        }
     }
 
     /// The desired state in force.
@@ -399,7 +501,7 @@ impl Sim {
         self.gone += ended(queue.counters());
         self.workers[worker].close_queue(id);
         self.wires.remove(&port);
-        self.set_routes();
+        self.tell_workers();
     }
 
     /// The tables in force.
@@ -551,15 +653,16 @@ impl Sim {
 
     /// Checks that no packet and no frame is lost.
     fn check(&self) {
-        let (mut came, mut went) = (0, self.gone + self.drops.total());
+        let (mut came, mut went) = (self.returned, self.gone + self.drops.total());
         let mut held = (0, 0);
-        let (mut aside, mut released) = (0, self.drops.total());
+        let (mut aside, mut released) = (0, self.drops.total() - self.returned);
         let mut free = self.frames.free_len();
         let (mut handed, mut taken) = (0, 0);
         for worker in &self.workers {
             let stats = worker.stats();
             came += stats.rx_packets + stats.answers + stats.copies + stats.split;
-            went += stats.drops.total() + stats.punted + worker.parked_len() as u64;
+            went += stats.drops.total() + stats.punted + stats.taken;
+            went += worker.parked_len() as u64;
             aside += stats.fragments.held;
             released += stats.fragments.released;
             handed += stats.handed_over;
@@ -583,6 +686,9 @@ impl Sim {
         assert_eq!(waiting, fragments as u64, "a fragment is lost");
         // Each lies in a chunk of its own.
         held.0 += fragments;
+        for router in self.ledger.tables().routers() {
+            held.0 += router.neighbours.waiting_len();
+        }
         // Frames on their way between workers are in no place where one could count them.
         if handed == taken {
             assert_eq!(
@@ -606,6 +712,10 @@ impl Drop for Sim {
                 worker.close_queue(id);
             }
             worker.finish();
+        }
+        let tables = Arc::clone(self.ledger.tables());
+        for router in tables.routers() {
+            self.give_up(router.neighbours.flush(|_| true).1);
         }
         let mut freed = Freed::new();
         self.conntrack.fragments().clear(&mut freed);

@@ -272,6 +272,7 @@ fn tables(actions: Vec<Action>) -> Tables {
             fragments: Fragments::Normal,
         }],
         ports: vec![port(1), port(2)],
+        routers: Vec::new(),
     };
     let flow = FlowRule {
         instructions: actions.into(),

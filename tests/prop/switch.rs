@@ -14,8 +14,8 @@ use vswitch_dpapi::{
 };
 use vswitch_flow::{Action, Field, FlowRule, Instructions, OfPort};
 use vswitch_packet::build::Builder;
-use vswitch_packet::{EtherType, mpls, tcp};
-use vswitch_tests::sim::{bridge, port};
+use vswitch_packet::{EtherType, MacAddr, arp, mpls, tcp};
+use vswitch_tests::sim::{bridge, port, router, router_port};
 
 use super::translate::{instructions, matches, mirror, of_the_pipeline, table, vlan};
 
@@ -120,14 +120,28 @@ pub(super) fn neighbour() -> impl Strategy<Value = UnderlayChange> {
     ]
 }
 
-/// Two bridges, 0 and 1, with four ports each, and a tunnel from one through the other.
+/// A router's port, whose station is one that frames go to.
+fn gateway(id: u32, bridge: u32, own: &str) -> PortSpec {
+    let mut port = router_port(id, bridge, 1, 0, &[own]);
+    if let PortKind::Router(own) = &mut port.kind {
+        own.mac = ROUTER;
+    }
+    port
+}
+
+/// The station of routers' ports: no frame comes from it but by mistake.
+const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 5];
+
+/// Two bridges, 0 and 1, with four ports each, a tunnel from one through the other, and perhaps a router
+/// between them.
 pub(super) fn desired() -> impl Strategy<Value = Desired> {
     (
         prop::collection::vec(vlan(), 8),
         prop::collection::vec(mirror(), 0..2),
         prop::sample::select([4, 100, 100].as_slice()),
+        any::<bool>(),
     )
-        .prop_map(|(vlans, mirrors, mac_table_size)| {
+        .prop_map(|(vlans, mirrors, mac_table_size, routed)| {
             let mut bridges = vec![bridge(0), bridge(1)];
             bridges[0].mirrors = mirrors;
             for bridge in &mut bridges {
@@ -143,9 +157,15 @@ pub(super) fn desired() -> impl Strategy<Value = Desired> {
                 }
                 port
             });
+            let mut ports: Vec<_> = ports.collect();
+            if routed {
+                ports.push(gateway(11, 0, "10.0.0.5/29"));
+                ports.push(gateway(12, 1, "10.0.0.14/29"));
+            }
             Desired {
-                ports: ports.chain(tunnel_ports()).collect(),
+                ports: ports.into_iter().chain(tunnel_ports()).collect(),
                 bridges,
+                routers: routed.then(|| router(1)).into_iter().collect(),
             }
         })
 }
@@ -220,7 +240,7 @@ pub(super) fn frame(size: impl Strategy<Value = usize>) -> impl Strategy<Value =
         1..7_u8,
         prop::sample::select([1, 2, 3, 5, 9, 255].as_slice()),
     );
-    (stations, 0..6, 0..12, size).prop_map(|((src, dst), tags, kind, size)| {
+    (stations, 0..6, 0..13, size).prop_map(|((src, dst), tags, kind, size)| {
         let dst_mac = match dst {
             255 => [0xff; 6],
             9 => [0x01, 0x80, 0xc2, 0, 0, 3],
@@ -257,6 +277,20 @@ pub(super) fn frame(size: impl Strategy<Value = usize>) -> impl Strategy<Value =
                     .ipv4([172, 31, 0, 2 + u8::from(src == 6)], [172, 31, 0, 1])
                     .udp(40_000 + u16::from(src), 4789)
                     .payload(&[&header[..], &inner].concat())
+                    .pad_to(60)
+                    .build();
+            }
+            // The station says where it is, whoever asked.
+            12 => {
+                return frame
+                    .arp(arp::Repr {
+                        op: arp::REPLY,
+                        sha: MacAddr([2, 0, 0, 0, 0, src]),
+                        spa: [10, 0, 0, src].into(),
+                        tha: MacAddr(dst_mac),
+                        tpa: [10, 0, 0, dst].into(),
+                    })
+                    .pad_to(60)
                     .build();
             }
             1 => v4(frame).tcp(1000, 443, tcp::SYN),

@@ -409,6 +409,7 @@ fn tables() -> impl Strategy<Value = Tables> {
             let desired = Desired {
                 bridges: vec![bridge(0, mirrors), bridge(1, vec![])],
                 ports: ports.collect(),
+                routers: Vec::new(),
             };
             let mut tables = Tables::build(&desired, None, 1, 7).expect("well formed");
             for (bridge, flows) in [(0, first), (1, second)] {

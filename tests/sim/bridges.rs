@@ -38,6 +38,7 @@ fn a_patch_makes_one_network_of_two_bridges() {
             port(5, 2),
             port(6, 2),
         ],
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, 1, frames(), |_| PLAIN);
     sim.set_flows(1, vec![normal()]);
@@ -64,6 +65,7 @@ fn a_loop_of_patches_ends_with_a_counted_drop() {
             patch(4, 2, 2),
             patch(5, 2, 3),
         ],
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, 1, frames(), |_| PLAIN);
     let flood = FlowRule {
@@ -95,6 +97,7 @@ fn a_mirror_gets_a_copy_of_what_comes_and_goes_and_nothing_else() {
     let desired = Desired {
         bridges: vec![mirrored],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, 1, frames(), |_| PLAIN);
     sim.set_flows(1, vec![normal()]);
@@ -126,6 +129,7 @@ fn a_port_that_shows_many_addresses_pushes_out_its_own() {
     let desired = Desired {
         bridges: vec![small],
         ports: (1..=3).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, 1, frames(), |_| PLAIN);
     sim.set_flows(1, vec![normal()]);
@@ -156,6 +160,7 @@ fn a_packet_too_big_for_an_access_port_is_answered_in_its_senders_vlan() {
                 port
             })
             .collect(),
+        routers: Vec::new(),
     };
     let caps = |port: PortId| vswitch_datapath::offload::Capabilities {
         mtu: if port.0 == 2 { 600 } else { 1500 },

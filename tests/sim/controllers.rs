@@ -15,6 +15,7 @@ fn switch() -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1), bridge(2)],
         ports: (1..=3).map(|id| port(id, 1)).chain([port(4, 2)]).collect(),
+        routers: Vec::new(),
     };
     Sim::new(desired, 1, frames(), |_| PLAIN)
 }
@@ -140,6 +141,7 @@ fn a_packet_that_nobody_wants_to_hear_of_is_dropped_for_that_reason() {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: vec![port(1, 1)],
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, 1, frames(), |_| PLAIN);
     sim.be_deaf();

@@ -20,6 +20,7 @@ fn switch() -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=6).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     Sim::new(desired, 1, frames(), |_| PLAIN)
 }

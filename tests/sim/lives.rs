@@ -16,6 +16,7 @@ fn switch() -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     Sim::new(desired, 1, frames(), |_| PLAIN)
 }
@@ -149,6 +150,7 @@ fn a_full_table_evicts_what_ends_first_and_traffic_moves_that() {
     let mut desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     desired.bridges[0].flow_limits = vec![FlowLimit {
         table: 0,

@@ -9,6 +9,9 @@
 //! * `groups` — groups and meters
 //! * `tracking` — connections, address translation, fragments
 //! * `tunnels` — VXLAN and Geneve through a bridge
+//! * `routing` — routers: forwarding, errors, routes, VLANs, isolation
+//! * `neighbours` — who is where: questions, queues, floods, expiry, claims
+//! * `gateway` — what routers say: echoes, advertisements, addresses
 //! * `attacks` — what comes that nobody asked for
 //! * `controllers` — packets to and from controllers
 #![forbid(unsafe_code)]
@@ -17,9 +20,12 @@ mod attacks;
 mod bridges;
 mod cache;
 mod controllers;
+mod gateway;
 mod groups;
 mod lives;
+mod neighbours;
 mod offloads;
+mod routing;
 mod switching;
 mod tracking;
 mod tunnels;

@@ -25,6 +25,7 @@ fn switch() -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=3).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, 1, frames(), caps);
     sim.set_flows(1, vec![normal()]);

@@ -13,6 +13,7 @@ fn switch() -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, 1, frames(), |_| PLAIN);
     sim.set_flows(1, vec![normal()]);
@@ -101,6 +102,7 @@ fn vlans_keep_apart_and_trunks_carry_tags() {
     let mut desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     let access = |tag| VlanSpec {
         mode: VlanMode::Access,

@@ -22,6 +22,7 @@ pub(super) fn switch(workers: usize, flows: &[&str]) -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, workers, frames(), |_| PLAIN);
     sim.set_flows(1, rules(flows));

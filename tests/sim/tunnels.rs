@@ -72,6 +72,7 @@ fn desired(spec: TunnelSpec) -> Desired {
             internal,
             port(WIRE, 2),
         ],
+        routers: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ fn switch(workers: usize) -> Sim {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     let mut sim = Sim::new(desired, workers, frames(), |_| PLAIN);
     sim.set_flows(1, vec![normal()]);

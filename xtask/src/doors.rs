@@ -37,12 +37,20 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "cache",
-        &["pipeline", "action", "fdb", "tick", "counters"],
+        &["pipeline", "action", "fdb", "neigh", "tick", "counters"],
         "remembers answers; never sees packets or a clock, only an answer and the versions it stands on",
     ),
     (
         "pipeline",
-        &["fdb", "route", "conntrack", "tunnel", "tick", "counters"],
+        &[
+            "fdb",
+            "neigh",
+            "route",
+            "conntrack",
+            "tunnel",
+            "tick",
+            "counters",
+        ],
         "decides from a key; never sees a packet and writes nothing, effects are returned",
     ),
     (
@@ -66,14 +74,20 @@ const DOORS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "gateway",
-        &["buffer", "extract", "counters"],
-        "answers packets meant for us; knows neither ports nor caches",
+        &["buffer", "offload", "neigh", "rate", "tick", "counters"],
+        "answers packets meant for us; knows neither ports nor tables nor caches",
     ),
     (
         "fdb",
         &["tick", "counters"],
         "remembered state: knows no packets and no ports",
     ),
+    (
+        "neigh",
+        &["buffer", "fdb", "rate", "tick"],
+        "remembered state, and packets that wait for it; knows no tables and makes no packets",
+    ),
+    ("rate", &["tick"], "how often something may happen"),
     (
         "route",
         &[],
@@ -100,6 +114,7 @@ const DOORS: &[(&str, &[&str], &str)] = &[
 /// Plain values that every room may name, though they are defined in one.
 const VALUES: &[&str] = &[
     "buffer::BATCH_LEN",
+    "gateway::Trouble",
     "port::PortIndex",
     "port::PortCounters",
     "pipeline::CtAction",
@@ -110,6 +125,7 @@ const VALUES: &[&str] = &[
     "pipeline::Moment",
     "pipeline::Punt",
     "pipeline::Template",
+    "pipeline::ToRouter",
     "pipeline::Verdict",
     "pipeline::remark",
 ];

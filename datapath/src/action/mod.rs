@@ -36,6 +36,7 @@ use crate::pipeline::MAX_DEPTH;
 use crate::pipeline::MeterEntry;
 use crate::pipeline::Moment;
 use crate::pipeline::Punt;
+use crate::pipeline::ToRouter;
 use crate::pipeline::Verdict;
 use crate::pipeline::remark;
 use crate::port::PortIndex;
@@ -74,6 +75,8 @@ pub struct Sink {
     pub punted: Vec<Punted>,
     /// Back to have their headers read again.
     pub again: Vec<Again>,
+    /// To routers.
+    pub routed: Vec<(ToRouter, Packet)>,
     /// Back to be taken out of their tunnels.
     pub inside: Vec<Inside>,
     /// Packets that we made to answer others, which are in none of these; they enter by their ports.
@@ -96,7 +99,11 @@ impl Sink {
     /// Packets in it, answers not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.outputs.len() + self.punted.len() + self.again.len() + self.inside.len()
+        self.outputs.len()
+            + self.punted.len()
+            + self.again.len()
+            + self.inside.len()
+            + self.routed.len()
     }
 
     /// Whether a packet waits to be read again.
@@ -248,6 +255,14 @@ pub fn execute(
                     work.tracked = Some(Meta::default());
                 }
             }
+            DpAction::FitRoute(mtu, what) => {
+                let larger = |work: &mut Work| {
+                    segment_size(&work.packet) > *mtu as usize + usize::from(work.layout.l3)
+                };
+                if let Some(work) = current.take_if(larger) {
+                    tools.sink.routed.push((**what, work.packet));
+                }
+            }
             _ => {}
         }
         if action.is_way_out() {
@@ -339,6 +354,7 @@ fn leave(work: Work, action: &DpAction, extracted: &Extracted, sink: &mut Sink) 
             packet: work.packet,
             key,
         }),
+        DpAction::Router(what) => sink.routed.push((**what, work.packet)),
         DpAction::Recirculate(frozen) => sink.again.push(work.again(frozen, key)),
         DpAction::CheckLarger { len, larger, other } => {
             let is_larger = segment_size(&work.packet) > *len as usize;

@@ -382,6 +382,7 @@ mod tests {
             drop: None,
             deps: FdbDeps::default(),
             touch: Box::default(),
+            neighbours: Box::default(),
             rules: Box::default(),
             lookups: Box::default(),
             seen: Seen::default(),

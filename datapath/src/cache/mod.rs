@@ -28,6 +28,7 @@ use vswitch_sys::memory::prefetch;
 use crate::buffer::BATCH_LEN;
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry};
+use crate::neigh::Neighbour;
 use crate::pipeline::{DpAction, GroupEntry, Lookup, Pick, Recent, Rule, Seen, Translation};
 use crate::tick::Tick;
 
@@ -47,6 +48,8 @@ pub struct Decision {
     pub deps: FdbDeps,
     /// Learned addresses that this traffic keeps young.
     pub touch: Box<[Arc<MacEntry>]>,
+    /// Neighbours that this traffic goes to.
+    pub neighbours: Box<[Arc<Neighbour>]>,
     /// Flows that are credited with the traffic.
     pub rules: Box<[Arc<Rule>]>,
     /// Tables that are credited with it.
@@ -84,6 +87,7 @@ impl From<Translation> for Decision {
             drop: translation.drop,
             deps: translation.deps,
             touch: boxed(translation.touch),
+            neighbours: boxed(translation.neighbours),
             rules: boxed(translation.rules),
             lookups: boxed(translation.lookups),
             seen: translation.seen,
@@ -312,6 +316,9 @@ impl Cache {
         for mac in &decision.touch {
             mac.touch(now);
         }
+        for neighbour in &decision.neighbours {
+            neighbour.touch(now);
+        }
         Some(decision)
     }
 
@@ -390,6 +397,7 @@ mod tests {
             drop: None,
             deps: FdbDeps::default(),
             touch: Box::default(),
+            neighbours: Box::default(),
             rules: Box::default(),
             lookups: Box::default(),
             seen: Seen::default(),

@@ -15,10 +15,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Desired, Event, Removal};
-use vswitch_flow::{FlowMod, FlowRule, Group, Meter};
+use hashbrown::HashMap;
+use vswitch_dpapi::{
+    BridgeId, Change, ChangeRefusal, Desired, Event, Removal, RouteSpec, RouteTarget, RouterId,
+};
+use vswitch_flow::{FlowMod, FlowRule, Group, Meter, Prefix};
 
-use crate::pipeline::{self, Effect, Evictions, Gone, Log, Rule, Tables};
+use crate::pipeline::{self, Effect, Evictions, Gone, Log, Routes, Rule, Tables};
 use crate::tick::Tick;
 use crate::tunnel::underlay::Underlay;
 
@@ -47,6 +50,17 @@ impl PartialOrd for Timer {
 impl Ord for Timer {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.at.cmp(&other.at)
+    }
+}
+
+/// Adds routes. Those that lead the same way share it: of a million there are few ways.
+fn put_all(routes: &mut Routes, specs: &[RouteSpec]) {
+    let mut targets: HashMap<&RouteTarget, Arc<RouteTarget>> = HashMap::new();
+    for spec in specs {
+        let target = targets
+            .entry(&spec.target)
+            .or_insert_with(|| Arc::new(spec.target.clone()));
+        routes.put(&spec.prefix, spec.source.as_ref(), Arc::clone(target));
     }
 }
 
@@ -133,6 +147,54 @@ impl Ledger {
     /// Makes this the network that carries tunnels.
     pub fn set_underlay(&mut self, underlay: Underlay) {
         self.tables = Arc::new(self.tables.with_underlay(underlay));
+    }
+
+    /// Makes these all routes of a router.
+    ///
+    /// # Errors
+    /// [`pipeline::Refusal::NoRouter`]; nothing has changed then.
+    pub fn set_routes(
+        &mut self,
+        router: RouterId,
+        specs: &[RouteSpec],
+    ) -> Result<(), pipeline::Refusal> {
+        let mut routes = Routes::default();
+        put_all(&mut routes, specs);
+        // Whatever was there before may have gone.
+        let all = [Prefix::all(true)];
+        self.accept_routes(router, routes, all.iter())
+    }
+
+    /// Takes routes of a router out, and adds others.
+    ///
+    /// # Errors
+    /// [`pipeline::Refusal::NoRouter`]; nothing has changed then.
+    pub fn change_routes(
+        &mut self,
+        router: RouterId,
+        remove: &[(Prefix, Option<Prefix>)],
+        add: &[RouteSpec],
+    ) -> Result<(), pipeline::Refusal> {
+        let mut routes = self.tables.router(router)?.routes().clone();
+        for (prefix, source) in remove {
+            routes.take(prefix, source.as_ref());
+        }
+        put_all(&mut routes, add);
+        let gone = remove.iter().map(|(prefix, _)| prefix);
+        let come = add.iter().map(|route| &route.prefix);
+        self.accept_routes(router, routes, gone.chain(come))
+    }
+
+    fn accept_routes<'a>(
+        &mut self,
+        router: RouterId,
+        routes: Routes,
+        changed: impl Iterator<Item = &'a Prefix>,
+    ) -> Result<(), pipeline::Refusal> {
+        let epoch = self.tables.epoch + 1;
+        let tables = self.tables.with_routes(router, routes, changed, epoch)?;
+        self.tables = Arc::new(tables);
+        Ok(())
     }
 
     /// Makes these all flows, groups and meters of a bridge.

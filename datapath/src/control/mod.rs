@@ -22,6 +22,7 @@ mod controllers;
 mod ledger;
 mod listener;
 mod reports;
+mod routers;
 mod server;
 mod trace;
 mod tracking;
@@ -43,6 +44,7 @@ use crate::buffer::{FramePool, SharedFrames};
 use crate::conntrack::fragments::Freed;
 use crate::conntrack::{self, Conntrack};
 use crate::counters::Drops;
+use crate::gateway::Gateway;
 use crate::pipeline::{self, Bridge, Rule, Tables};
 use crate::port::PortIndex;
 use crate::tick::Tick;
@@ -118,6 +120,8 @@ pub struct Control {
     umem: Arc<SharedUmem>,
     /// All workers' connections.
     conntrack: Arc<Conntrack>,
+    /// What all routers' ports remember.
+    gateway: Arc<Gateway>,
     /// How they are tracked.
     tracking: CtSettings,
     /// Where the frames of fragments go that waited in vain, and their count.
@@ -212,6 +216,7 @@ impl Control {
         let umem = Arc::new(SharedUmem::new(frames.region()));
         let ledger = Ledger::new(config.seed).map_err(std::io::Error::other)?;
         let conntrack = Arc::new(Conntrack::new(config.seed));
+        let gateway = Arc::<Gateway>::default();
         let upcalls = Arc::<Upcalls>::default();
         let started = Instant::now();
         let mut queues = Vec::new();
@@ -232,7 +237,8 @@ impl Control {
                 Arc::clone(&inboxes[id]),
                 inboxes.clone(),
             )
-            .with_upcalls(Arc::clone(&upcalls));
+            .with_upcalls(Arc::clone(&upcalls))
+            .with_gateway(Arc::clone(&gateway));
             let wait = wait_policy(config.poll, config.sleep_after);
             workers.push(crate::worker::start(worker, poll, *core, wait, started)?);
         }
@@ -247,6 +253,7 @@ impl Control {
             frames,
             umem,
             conntrack,
+            gateway,
             tracking: CtSettings::default(),
             workers,
             held: BTreeMap::new(),
@@ -340,6 +347,20 @@ impl Control {
             Request::ChangeUnderlay(changes) => {
                 self.set_underlay(self.ledger.tables().underlay().after(&changes))?
             }
+            Request::SetRoutes { router, routes } => self.set_routes(router, &routes)?,
+            Request::ChangeRoutes {
+                router,
+                remove,
+                add,
+            } => self.change_routes(router, &remove, &add)?,
+            Request::FindRoute { router, from, to } => self.find_route(router, from, to)?,
+            Request::Neighbours { router } => self.neighbours(router)?,
+            Request::FlushNeighbours {
+                router,
+                port,
+                address,
+            } => self.flush_neighbours(router, port, address)?,
+            Request::Leases => self.leases(),
             Request::Megaflows { rules } => self.megaflows(rules)?,
             Request::Ports => self.ports()?,
             Request::Workers => self.worker_stats()?,
@@ -451,6 +472,10 @@ impl Control {
         for worker in &mut self.workers {
             worker.join();
         }
+        let tables = Arc::clone(self.ledger.tables());
+        for router in tables.routers() {
+            self.give_up(router.neighbours.flush(|_| true).1);
+        }
         self.held.clear();
     }
 
@@ -488,7 +513,13 @@ impl Control {
         let kept = |id: &PortId, old: &Desired| {
             let find = |d: &Desired| d.ports.iter().find(|p| p.id == *id).cloned();
             let (old, new) = (find(old), find(&desired));
-            new.is_some_and(|new| old.is_some_and(|old| old.kind == new.kind))
+            new.is_some_and(|new| {
+                old.is_some_and(|old| {
+                    // A router's port has nothing that could be another.
+                    let routers = |spec: &PortSpec| matches!(spec.kind, PortKind::Router(_));
+                    old.kind == new.kind || routers(&old) && routers(&new)
+                })
+            })
         };
         let useless: Vec<_> = self
             .held
@@ -500,7 +531,10 @@ impl Control {
             self.detach(port)?;
         }
         let old = std::mem::replace(&mut self.desired, desired);
-        self.publish(before)?;
+        self.publish(Arc::clone(&before))?;
+        let waiting = self.ledger.tables().forget_neighbours(&before);
+        self.give_up(waiting);
+        drop(before);
         self.tell_gone(&gone)?;
         let mtus: Vec<_> = self
             .desired
@@ -513,7 +547,10 @@ impl Control {
             self.set_mtu(port, mtu)?;
         }
         let waits = |port: &&PortSpec| {
-            let needs = !matches!(port.kind, PortKind::Patch { .. } | PortKind::Tunnel(_));
+            let needs = !matches!(
+                port.kind,
+                PortKind::Patch { .. } | PortKind::Tunnel(_) | PortKind::Router(_)
+            );
             needs && !self.held.contains_key(&port.id)
         };
         let unattached = self.desired.ports.iter().filter(waits).map(|p| p.id);

@@ -26,18 +26,17 @@
 //! fair eviction and the dump.
 
 mod table;
+mod version;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::port::PortIndex;
 use crate::tick::Tick;
 use table::Table;
 
-/// Buckets with a version of their own. At 8,192 addresses two share one, so a new address makes
-/// few decisions be taken again.
-pub const BUCKETS: usize = 4096;
+pub use version::{BUCKETS, DEPS_LEN, Dep, FdbDeps, Versions};
 
 /// Addresses looked at before one is evicted although it was seen since its time was recorded.
 pub const SECOND_CHANCES: usize = 64;
@@ -145,62 +144,6 @@ impl MacEntry {
     }
 }
 
-/// The versions of all buckets, shared with the decisions that depend on them.
-struct Versions([AtomicU32; BUCKETS]);
-
-/// Something a decision rests on: a bucket as it was when the decision began.
-#[derive(Clone)]
-pub struct Dep {
-    versions: Arc<Versions>,
-    bucket: u16,
-    version: u32,
-}
-
-impl Dep {
-    /// Whether nothing in the bucket has changed since.
-    #[inline]
-    #[must_use]
-    pub fn valid(&self) -> bool {
-        // Acquire pairs with the release in `Fdb::changed`.
-        self.versions.0[usize::from(self.bucket) % BUCKETS].load(Ordering::Acquire) == self.version
-    }
-
-    fn same_bucket(&self, other: &Self) -> bool {
-        self.bucket == other.bucket && Arc::ptr_eq(&self.versions, &other.versions)
-    }
-}
-
-impl fmt::Debug for Dep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Dep({} at {})", self.bucket, self.version)
-    }
-}
-
-/// Buckets that one cached decision may rest on: source and destination on two bridges.
-pub const DEPS_LEN: usize = 4;
-
-/// All that a decision rests on.
-#[derive(Clone, Debug, Default)]
-pub struct FdbDeps {
-    deps: arrayvec::ArrayVec<Dep, DEPS_LEN>,
-}
-
-impl FdbDeps {
-    /// Whether all lookups would still find what they found.
-    #[inline]
-    #[must_use]
-    pub fn valid(&self) -> bool {
-        self.deps.iter().all(Dep::valid)
-    }
-
-    /// Adds one. False when there is no room: the decision may then not be cached.
-    #[must_use]
-    pub fn add(&mut self, dep: Dep) -> bool {
-        // The earlier version of two is the one that must still hold.
-        self.deps.iter().any(|d| d.same_bucket(&dep)) || self.deps.try_push(dep).is_ok()
-    }
-}
-
 /// What learning an address did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
@@ -241,7 +184,7 @@ pub struct FdbStats {
 /// The addresses of one bridge.
 pub struct Fdb {
     seed: u64,
-    versions: Arc<Versions>,
+    versions: Versions,
     table: Mutex<Table>,
 }
 
@@ -251,7 +194,7 @@ impl Fdb {
     pub fn new(seed: u64, ageing: u32, limit: usize) -> Self {
         Self {
             seed,
-            versions: Arc::new(Versions([const { AtomicU32::new(0) }; BUCKETS])),
+            versions: Versions::default(),
             table: Mutex::new(Table::new(ageing, limit)),
         }
     }
@@ -267,18 +210,13 @@ impl Fdb {
 
     /// Decisions that rest on `key` are void. Called with the table locked and already changed.
     fn changed(&self, key: MacKey) {
-        self.versions.0[self.bucket(key)].fetch_add(1, Ordering::Release);
+        self.versions.changed(self.bucket(key));
     }
 
     /// Where `key` is, and what an answer that is kept rests on.
     #[must_use]
     pub fn lookup(&self, key: MacKey) -> (Dep, Option<Arc<MacEntry>>) {
-        let bucket = self.bucket(key);
-        let dep = Dep {
-            versions: Arc::clone(&self.versions),
-            bucket: bucket as u16,
-            version: self.versions.0[bucket].load(Ordering::Acquire),
-        };
+        let dep = self.versions.dep(self.bucket(key));
         (dep, self.lock().find(key, self.seed).cloned())
     }
 

@@ -1,16 +1,18 @@
-//! The answer to a packet that is too large for where it should go and may not be cut.
+//! ICMP errors: the answer to a packet that is too large for where it should go and may not be cut, and
+//! to one that cannot be delivered for another reason.
 //!
 //! Law: one answer to one packet, never to what could multiply: no answer to an ICMP error, to a
 //! later fragment, to or from a group or broadcast address. How many answers a port gets per second
 //! is the caller's to limit.
 //!
-//! The switch has no address of its own, so the answer comes from where the packet was going. To
-//! the sender this looks as if the far host's link were smaller, which is what it is.
+//! A switch has no address of its own, so the answer to what is too large comes from where the packet was
+//! going. To the sender this looks as if the far host's link were smaller, which is what it is. A router
+//! answers from its own address.
 //!
 //! Spec: RFC 792, RFC 1191 §4, RFC 1812 §4.3.2 (what must not be answered, how much is quoted),
 //! RFC 4443 §2.4 and §3.2.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vswitch_packet::eth::{self, Eth};
 use vswitch_packet::icmp::{self, Icmp};
@@ -38,12 +40,46 @@ const CONTROL: u8 = 0xc0;
 /// Bytes of an ICMP error's header, the same for both families.
 const ICMP_SIZE: usize = icmp::HEADER_SIZE;
 
+/// What an ICMP error says: type, code and the word after the checksum, in both families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// ICMP.
+    pub v4: (u8, u8, u32),
+    /// ICMPv6.
+    pub v6: (u8, u8, u32),
+}
+
+impl Message {
+    /// Only `mtu` bytes of layer 3 fit. The first half of ICMP's word is unused (RFC 1191 §4).
+    #[must_use]
+    pub fn too_big(mtu: u32) -> Self {
+        let half = mtu.min(u32::from(u16::MAX));
+        Self {
+            v4: (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, half),
+            v6: (icmpv6::TOO_BIG, 0, mtu),
+        }
+    }
+}
+
 /// Builds the answer to `packet`, which found only `mtu` bytes of layer 3: ICMP "fragmentation
 /// needed" or ICMPv6 "packet too big". It is to leave by the port by which the packet came, with
 /// the VLAN tags that the packet has now.
 ///
 /// `None` when the packet must not be answered, is no IP packet, or no frame is free.
 pub fn answer(packet: &Packet, mtu: u32, pool: &mut FramePool) -> Option<Packet> {
+    error(packet, Message::too_big(mtu), None, pool)
+}
+
+/// Builds an ICMP error about `packet` from `source`, or from where the packet was going. It is to leave
+/// as [`answer`] says.
+///
+/// `None` as for [`answer`], and when `source` is of another family than the packet.
+pub fn error(
+    packet: &Packet,
+    message: Message,
+    source: Option<IpAddr>,
+    pool: &mut FramePool,
+) -> Option<Packet> {
     let head = packet.head();
     let layout = layout::read(head)?;
     let addresses = Eth::new_unchecked(head);
@@ -52,9 +88,16 @@ pub fn answer(packet: &Packet, mtu: u32, pool: &mut FramePool) -> Option<Packet>
         return None;
     }
     let link = head.get(..layout.network)?;
-    match layout.family {
-        Family::Ipv4 => answer_v4(packet, link, layout, mtu, pool),
-        Family::Ipv6 => answer_v6(packet, link, layout, mtu, pool),
+    match (layout.family, source) {
+        (Family::Ipv4, None) => answer_v4(packet, link, layout, message, None, pool),
+        (Family::Ipv4, Some(IpAddr::V4(from))) => {
+            answer_v4(packet, link, layout, message, Some(from), pool)
+        }
+        (Family::Ipv6, None) => answer_v6(packet, link, layout, message, None, pool),
+        (Family::Ipv6, Some(IpAddr::V6(from))) => {
+            answer_v6(packet, link, layout, message, Some(from), pool)
+        }
+        _ => None,
     }
 }
 
@@ -62,7 +105,8 @@ fn answer_v4(
     packet: &Packet,
     link: &[u8],
     layout: Layout,
-    mtu: u32,
+    message: Message,
+    from: Option<Ipv4Addr>,
     pool: &mut FramePool,
 ) -> Option<Packet> {
     let head = packet.head();
@@ -78,7 +122,7 @@ fn answer_v4(
     }
     let quote = quote(head, layout, IPV4_MAX - ipv4::HEADER_SIZE - ICMP_SIZE);
     let repr = ipv4::Repr {
-        src: dst,
+        src: from.unwrap_or(dst),
         dst: src,
         protocol: Protocol::ICMP,
         ttl: HOPS,
@@ -88,14 +132,14 @@ fn answer_v4(
         payload_size: (ICMP_SIZE + quote.len()) as u16,
     };
     build(packet, link, ipv4::HEADER_SIZE, quote, pool, |ip| {
-        let (header, message) = ip.split_at_mut(ipv4::HEADER_SIZE);
+        let (header, body) = ip.split_at_mut(ipv4::HEADER_SIZE);
         repr.emit(header);
         Ipv4::new_unchecked(header).fill_checksum();
-        let mut view = Icmp::new_unchecked(message);
-        view.set_kind(icmp::UNREACHABLE);
-        view.set_code(icmp::FRAGMENTATION_NEEDED);
-        // The first half of the word is unused (RFC 1191 §4).
-        view.set_rest(mtu.min(u32::from(u16::MAX)));
+        let (kind, code, rest) = message.v4;
+        let mut view = Icmp::new_unchecked(body);
+        view.set_kind(kind);
+        view.set_code(code);
+        view.set_rest(rest);
         view.fill_checksum();
     })
 }
@@ -104,7 +148,8 @@ fn answer_v6(
     packet: &Packet,
     link: &[u8],
     layout: Layout,
-    mtu: u32,
+    message: Message,
+    from: Option<Ipv6Addr>,
     pool: &mut FramePool,
 ) -> Option<Packet> {
     let head = packet.head();
@@ -119,8 +164,9 @@ fn answer_v6(
         return None;
     }
     let quote = quote(head, layout, IPV6_MAX - ipv6::HEADER_SIZE - ICMP_SIZE);
+    let from = from.unwrap_or(dst);
     let repr = ipv6::Repr {
-        src: dst,
+        src: from,
         dst: src,
         next: Protocol::ICMPV6,
         hop_limit: HOPS,
@@ -129,13 +175,14 @@ fn answer_v6(
         payload_size: (ICMP_SIZE + quote.len()) as u16,
     };
     build(packet, link, ipv6::HEADER_SIZE, quote, pool, |ip| {
-        let (header, message) = ip.split_at_mut(ipv6::HEADER_SIZE);
+        let (header, body) = ip.split_at_mut(ipv6::HEADER_SIZE);
         repr.emit(header);
-        let mut view = Icmpv6::new_unchecked(message);
-        view.set_kind(icmpv6::TOO_BIG);
-        view.set_code(0);
-        view.set_rest(mtu);
-        view.fill_checksum(dst, src);
+        let (kind, code, rest) = message.v6;
+        let mut view = Icmpv6::new_unchecked(body);
+        view.set_kind(kind);
+        view.set_code(code);
+        view.set_rest(rest);
+        view.fill_checksum(from, src);
     })
 }
 

@@ -12,7 +12,7 @@ use vswitch_flow::{Field, OfPort};
 use super::state::Working;
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-fn mix(value: u64) -> u64 {
+pub(super) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -86,6 +86,18 @@ fn hash(fields: HashFields, basis: u16, work: &mut Working) -> u64 {
             ports(work, hash, true)
         }
     }
+}
+
+/// The hash of a connection, the same in both directions: of the addresses and, but for fragments, which
+/// all go one way, of the ports.
+pub(super) fn of_connection(work: &mut Working) -> u32 {
+    let hash = addresses(work, mix(0));
+    let hash = one(work, hash, Field::IpProto);
+    let hash = match work.is_fragment() {
+        true => hash,
+        false => ports(work, hash, true),
+    };
+    (hash >> 32) as u32
 }
 
 /// How well a link suits a hash (highest random weight).

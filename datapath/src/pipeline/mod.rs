@@ -29,6 +29,7 @@ mod mirror;
 mod normal;
 mod punt;
 mod recent;
+mod router;
 mod rule;
 mod shards;
 mod shelf;
@@ -51,6 +52,7 @@ use vswitch_flow::{Field, FlowKey, FlowMask, FlowMod, META_WORD, Match, OfPort, 
 
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry, MacKey};
+use crate::neigh::Neighbour;
 use crate::port::PortIndex;
 use crate::tunnel::template;
 
@@ -62,6 +64,7 @@ pub use group::{GROUPS_MAX, GroupEntry, Pick, named_groups};
 pub use meter::{METERS_MAX, MeterEntry, Moment, Verdict, remark};
 pub use punt::{Punts, Waiting};
 pub use recent::{Answer, RECENT_MAX, Recent, Seen};
+pub use router::{Errand, Found, Near, Router, RouterPort, Routes, ToRouter, Way};
 pub use rule::{Rule, RuleStats};
 pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
 pub use template::Template;
@@ -148,6 +151,10 @@ pub enum DpAction {
         /// By which port it would have left.
         at: PortIndex,
     },
+    /// Bring it, as it is now, to a router.
+    Router(Arc<ToRouter>),
+    /// Bring it to a router instead of going on if its network packet is larger than so many bytes.
+    FitRoute(u32, Arc<ToRouter>),
 }
 
 /// Something shared, equal to nothing but itself.
@@ -240,6 +247,7 @@ impl DpAction {
             Self::Output(_)
             | Self::Controller(_)
             | Self::Recirculate(_)
+            | Self::Router(_)
             | Self::CheckLarger { .. }
             | Self::Decap { .. } => true,
             Self::Ct(ct) => ct.table.is_some() || ct.rest.is_some(),
@@ -271,6 +279,8 @@ impl DpAction {
             | Self::Restore
             | Self::Encap(_)
             | Self::Decap { .. }
+            | Self::Router(_)
+            | Self::FitRoute(..)
             | Self::Meter(_) => true,
         }
     }
@@ -316,6 +326,8 @@ pub struct Translation {
     pub learn: Vec<Learn>,
     /// The learned addresses that the packet keeps young.
     pub touch: Vec<Arc<MacEntry>>,
+    /// The neighbours that the packet goes to.
+    pub neighbours: Vec<Arc<Neighbour>>,
     /// The answer holds while these do.
     pub deps: FdbDeps,
     /// Whether the answer may be kept for further packets. One that teaches may not: it is out of

@@ -53,8 +53,10 @@ impl Walk<'_> {
         if self.is_reserved() {
             return self.note(DropReason::ReservedMac);
         }
-        if let Some(in_port) = in_port {
-            self.see_source(bridge, in_port, vlan);
+        if let Some(in_port) = in_port
+            && !self.see_source(bridge, in_port, vlan)
+        {
+            return self.note(DropReason::RouterMac);
         }
         let from = in_port.map(|port| port.index);
 
@@ -62,6 +64,14 @@ impl Walk<'_> {
         if dst.is_multicast() {
             self.detail(|| "no learned MAC for destination, flooding".to_owned());
             return self.flood(bridge, from, vlan);
+        }
+        if let Some(port) = bridge.station(dst).filter(|port| Some(*port) != from) {
+            self.detail(|| "forwarding to the router's port".to_owned());
+            return self.later(Task::Emit {
+                port,
+                vid: Some(0),
+                max_len: None,
+            });
         }
         let (dep, entry) = bridge.fdb.lookup(dst);
         self.depend(dep);
@@ -88,11 +98,15 @@ impl Walk<'_> {
         }
     }
 
-    /// Notes where the source is.
-    fn see_source(&mut self, bridge: &Bridge, in_port: &Port, vlan: u16) {
+    /// Notes where the source is. False when it is where it cannot be.
+    fn see_source(&mut self, bridge: &Bridge, in_port: &Port, vlan: u16) -> bool {
         let key = MacKey::new(vlan, self.work.field(Field::EthSrc) as u64);
         if key.is_multicast() {
-            return;
+            return true;
+        }
+        // Where routers are need not be learned.
+        if let Some(port) = bridge.station(key) {
+            return port == in_port.index;
         }
         let (dep, entry) = bridge.fdb.lookup(key);
         self.depend(dep);
@@ -121,6 +135,7 @@ impl Walk<'_> {
                 });
             }
         }
+        true
     }
 
     fn flood(&mut self, bridge: &Bridge, from: Option<PortIndex>, vlan: u16) {

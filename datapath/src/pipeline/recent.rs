@@ -12,6 +12,8 @@
 //! had to read. Where bits are not known, they count as equal: that an answer is worked out again is
 //! never wrong.
 //!
+//! Changes of routes are told apart by the leading bits of the addresses that they may concern.
+//!
 //! Not told apart by flow: changes to groups, meters, ports and bridges, and changes to more than
 //! [`RECENT_MAX`] flows. After those every answer is worked out again.
 //!
@@ -58,6 +60,8 @@ enum What {
     },
     /// The network that carries tunnels.
     Underlay,
+    /// Routes did, which may concern answers with one of these bits.
+    Routes(u64),
 }
 
 /// What a translation's lookups saw that did not come from the packet as it is.
@@ -66,6 +70,8 @@ pub struct Seen {
     /// Ascending by `at`. Without an entry, a word of the packet is as it came, and one of the
     /// pipeline's own is zero.
     words: Box<[Word]>,
+    /// Which routes were asked for.
+    routed: u64,
     /// The answer has nothing that belongs to the tables which it came from.
     lasts: bool,
     /// The answer rests on the network that carries tunnels.
@@ -152,6 +158,11 @@ impl Recent {
         self.with(epoch, 1, std::iter::once(What::Underlay))
     }
 
+    /// The same after a change of routes that may concern answers with one of these bits.
+    pub(super) fn after_routes(&self, epoch: u64, spans: u64) -> Self {
+        self.with(epoch, 1, std::iter::once(What::Routes(spans)))
+    }
+
     fn with(&self, epoch: u64, len: usize, what: impl Iterator<Item = What>) -> Self {
         let mut since = self.since;
         let forgotten = (self.touched.len() + len).saturating_sub(RECENT_MAX);
@@ -187,6 +198,7 @@ impl Touched {
         let (counters, rule) = match &self.what {
             What::Flow { counters, rule } => (counters, rule),
             What::Underlay => return answer.seen.underlay,
+            What::Routes(spans) => return spans & answer.seen.routed != 0,
         };
         let table = rule.flow().table;
         let looked =
@@ -289,7 +301,7 @@ impl Sight {
     }
 
     /// What is kept of it for an answer with these actions.
-    pub(super) fn seen(&self, actions: &[DpAction]) -> Seen {
+    pub(super) fn seen(&self, actions: &[DpAction], routed: u64) -> Seen {
         let word = |views: &Views, at: usize| {
             let known = views.always.words[at] & !views.varied.words[at];
             Word {
@@ -309,6 +321,7 @@ impl Sight {
         });
         Seen {
             words: words.collect(),
+            routed,
             lasts: actions.iter().all(DpAction::lasts),
             underlay: false,
         }
@@ -364,7 +377,7 @@ mod tests {
                     table: 0,
                     matched: false,
                 }],
-                seen: sight.seen(&[]),
+                seen: sight.seen(&[], 0),
                 renews: Vec::new(),
             }
         }
@@ -466,7 +479,7 @@ mod tests {
         let mut kept = Kept::new(&counters);
         let mut mask = FlowMask::default();
         mask.set(Field::EthDst, Field::EthDst.info().max());
-        (kept.mask, kept.seen) = (SparseMask::from(&mask), sight.seen(&[]));
+        (kept.mask, kept.seen) = (SparseMask::from(&mask), sight.seen(&[], 0));
         let start = Recent::new(0);
         let survives = |matches| kept.survives(&after(&start, &counters, &[rule(0, matches)]), 0);
         for (reg, lives) in [(5, false), (7, false), (4, true), (1, true)] {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::{HashMap, HashSet};
 use vswitch_dpapi::{
     BridgeId, BridgeSpec, Desired, FlowLimit, Fragments, PortConfig, PortId, PortKind, PortSpec,
-    TunnelSpec,
+    RouterId, TunnelSpec,
 };
 use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Match, OfPort};
@@ -27,10 +27,12 @@ use super::meter::MeterEntry;
 use super::mirror::{MirrorSet, Mirrors};
 use super::punt::Punts;
 use super::recent::Recent;
+use super::router::{Router, RouterPort, Routes, span};
 use super::rule::Rule;
 use super::shelf::Shelf;
 use super::vlan::Membership;
-use crate::fdb::Fdb;
+use crate::fdb::{Fdb, MacKey};
+use crate::neigh::{NeighbourKey, Waiting};
 use crate::port::PortIndex;
 use crate::tunnel::ports::TunnelPorts;
 use crate::tunnel::underlay::Underlay;
@@ -60,6 +62,12 @@ pub enum Refusal {
         /// The number.
         of_port: u32,
     },
+    /// A router number that is not in use.
+    #[error("router number {} does not exist; send the desired state with it first", .0.0)]
+    NoRouter(RouterId),
+    /// Two routers with one number.
+    #[error("router number {} is given to two routers; numbers must be unique", .0.0)]
+    RouterTwice(RouterId),
     /// More mirrors on a bridge than there are bits to remember them in.
     #[error("bridge {bridge} has {len} mirrors; the limit is {}", Mirrors::MAX)]
     TooManyMirrors {
@@ -79,6 +87,8 @@ pub enum Link {
     Patch(Option<PortIndex>),
     /// Into a tunnel.
     Tunnel,
+    /// To a router.
+    Router,
 }
 
 /// A port of a bridge.
@@ -106,6 +116,8 @@ pub struct Port {
     pub config: PortConfig,
     /// Where its bridge stands in [`Tables::bridges`].
     pub(super) bridge_at: usize,
+    /// What it is to its router, if it is one's.
+    pub router: Option<RouterPort>,
     pub(super) vlan: Membership,
     /// Mirrors that select what comes in and what goes out.
     pub(super) mirror_src: MirrorSet,
@@ -165,6 +177,8 @@ struct Layout {
     /// Ascending OpenFlow numbers.
     ports: Vec<PortIndex>,
     by_number: HashMap<OfPort, PortIndex>,
+    /// Routers' ports by their addresses.
+    stations: HashMap<MacKey, PortIndex>,
     mirrors: Mirrors,
     limits: BTreeMap<u8, FlowLimit>,
     miss_to_controller: bool,
@@ -204,6 +218,8 @@ pub struct Tables {
     bridges: Vec<Arc<Bridge>>,
     /// Indexed by port number.
     ports: Arc<Vec<Option<Arc<Port>>>>,
+    /// All routers.
+    routers: Vec<Arc<Router>>,
     /// Where translations stopped.
     stops: Arc<Stops>,
     /// The network that carries tunnels.
@@ -222,6 +238,12 @@ impl Bridge {
     #[must_use]
     pub fn port(&self, number: OfPort) -> Option<PortIndex> {
         self.layout.by_number.get(&number).copied()
+    }
+
+    /// The router's port that has this address.
+    #[must_use]
+    pub fn station(&self, address: MacKey) -> Option<PortIndex> {
+        self.layout.stations.get(&address).copied()
     }
 
     /// A flow table; `None` when it has never had a flow.
@@ -328,6 +350,7 @@ impl Tables {
         check(desired)?;
         let seed = previous.map_or(seed, |tables| tables.seed);
         let mut ports = ports(desired);
+        let routers = routers(desired, &ports, previous, seed);
         let mut bridges = Vec::with_capacity(desired.bridges.len());
         for spec in &desired.bridges {
             let mut layout = Layout {
@@ -350,6 +373,7 @@ impl Tables {
             own.sort();
             layout.ports = own.iter().map(|(_, index)| *index).collect();
             layout.by_number = own.into_iter().collect();
+            layout.stations = stations(&layout, &ports);
             mirror_ports(spec, &layout, &mut ports);
             bridges.push(Arc::new(bridge(spec, layout, previous, seed)));
         }
@@ -362,6 +386,7 @@ impl Tables {
             seed,
             bridges,
             ports: Arc::new(ports.into_iter().map(|port| port.map(Arc::new)).collect()),
+            routers,
             stops: previous.map_or_else(Arc::default, |tables| Arc::clone(&tables.stops)),
             underlay: previous.map_or_else(Underlay::default, |tables| tables.underlay.clone()),
             tunnels: Arc::new(tunnels),
@@ -370,6 +395,23 @@ impl Tables {
             tables.forget_since(previous);
         }
         Ok(tables)
+    }
+
+    /// Forgets neighbours of routers and ports that are not what they were before; gives the packets
+    /// that waited for them.
+    #[must_use]
+    pub fn forget_neighbours(&self, previous: &Self) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
+        for old in &previous.routers {
+            let new = self.router(old.spec.id).ok();
+            let stays = |key: &NeighbourKey| {
+                let port = new.and(self.port(key.port));
+                let own = port.and_then(|port| port.router.as_ref());
+                own.is_some_and(|own| own.spec.router == old.spec.id && own.is_on_link(key.address))
+            };
+            waiting.extend(old.neighbours.flush(|key| !stays(key)).1);
+        }
+        waiting
     }
 
     /// Forgets what was learned on ports that are not what they were.
@@ -397,6 +439,7 @@ impl Tables {
             seed: self.seed,
             bridges,
             ports: Arc::clone(&self.ports),
+            routers: self.routers.clone(),
             stops: Arc::clone(&self.stops),
             underlay: self.underlay.clone(),
             tunnels: Arc::clone(&self.tunnels),
@@ -425,6 +468,57 @@ impl Tables {
     #[must_use]
     pub fn underlay(&self) -> &Underlay {
         &self.underlay
+    }
+
+    /// The same with other routes of a router, of which these were added, removed or replaced.
+    ///
+    /// # Errors
+    /// [`Refusal::NoRouter`].
+    pub fn with_routes<'a>(
+        &self,
+        id: RouterId,
+        routes: Routes,
+        changed: impl Iterator<Item = &'a vswitch_flow::Prefix>,
+        epoch: u64,
+    ) -> Result<Self, Refusal> {
+        let mut routers = self.routers.clone();
+        let mut places = routers.iter_mut();
+        let place = places.find(|router| router.spec.id == id);
+        let place = place.ok_or(Refusal::NoRouter(id))?;
+        let spans = changed.fold(0, |spans, prefix| spans | span(id, prefix));
+        *place = Arc::new(Router {
+            routes,
+            ..Router::clone(place)
+        });
+        Ok(Self {
+            epoch,
+            recent: self.recent.after_routes(epoch, spans),
+            routers,
+            ..self.clone()
+        })
+    }
+
+    /// All routers.
+    #[must_use]
+    pub fn routers(&self) -> &[Arc<Router>] {
+        &self.routers
+    }
+
+    /// A router by its number.
+    ///
+    /// # Errors
+    /// [`Refusal::NoRouter`].
+    pub fn router(&self, id: RouterId) -> Result<&Arc<Router>, Refusal> {
+        let mut routers = self.routers.iter();
+        routers
+            .find(|router| router.spec.id == id)
+            .ok_or(Refusal::NoRouter(id))
+    }
+
+    /// The router of a router's port.
+    #[must_use]
+    pub fn router_of(&self, port: &Port) -> Option<&Arc<Router>> {
+        self.routers.get(port.router.as_ref()?.at)
     }
 
     /// What the last changes touched.
@@ -481,6 +575,12 @@ fn check(desired: &Desired) -> Result<(), Refusal> {
             });
         }
     }
+    let mut routers = HashSet::new();
+    for router in &desired.routers {
+        if !routers.insert(router.id) {
+            return Err(Refusal::RouterTwice(router.id));
+        }
+    }
     let mut ids = HashSet::new();
     let mut numbers = HashSet::new();
     for port in &desired.ports {
@@ -489,6 +589,11 @@ fn check(desired: &Desired) -> Result<(), Refusal> {
         }
         if !ids.insert(port.id) {
             return Err(Refusal::PortTwice(port.id));
+        }
+        if let PortKind::Router(own) = &port.kind
+            && !routers.contains(&own.router)
+        {
+            return Err(Refusal::NoRouter(own.router));
         }
         if port.bridge == BridgeId::NONE {
             // Not for translation, which never sees what comes by it.
@@ -518,10 +623,47 @@ fn ports(desired: &Desired) -> Vec<Option<Port>> {
         let bridge_at = desired.bridges.iter().position(|b| b.id == spec.bridge);
         let slot = ports.get_mut(spec.id.0 as usize);
         if let (Some(slot), Some(bridge_at)) = (slot, bridge_at) {
-            *slot = Some(port(spec, bridge_at));
+            let mut port = port(spec, bridge_at);
+            if let PortKind::Router(own) = &spec.kind {
+                let at = desired.routers.iter().position(|r| r.id == own.router);
+                port.router = at.map(|at| RouterPort::new(own, at));
+            }
+            *slot = Some(port);
         }
     }
     ports
+}
+
+/// All routers, with the ports that belong to them.
+fn routers(
+    desired: &Desired,
+    ports: &[Option<Port>],
+    previous: Option<&Tables>,
+    seed: u64,
+) -> Vec<Arc<Router>> {
+    let of = |(at, spec): (usize, &vswitch_dpapi::RouterSpec)| {
+        let old = previous.and_then(|tables| tables.router(spec.id).ok());
+        let mut router = Router::new(spec, old.map(|old| &**old), seed);
+        for port in ports.iter().flatten() {
+            if let Some(own) = port.router.as_ref().filter(|own| own.at == at) {
+                router.join(port.index, own);
+            }
+        }
+        Arc::new(router)
+    };
+    desired.routers.iter().enumerate().map(of).collect()
+}
+
+/// The routers' ports of a bridge by their addresses.
+fn stations(layout: &Layout, ports: &[Option<Port>]) -> HashMap<MacKey, PortIndex> {
+    let all = layout.ports.iter();
+    let all = all.filter_map(|index| ports.get(index.0 as usize)?.as_ref());
+    let station = |port: &Port| {
+        let [a, b, c, d, e, f] = port.router.as_ref()?.spec.mac;
+        let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        Some((MacKey::new(port.vlan.vlan_of(0)?, mac), port.index))
+    };
+    all.filter_map(station).collect()
 }
 
 fn port(spec: &PortSpec, bridge_at: usize) -> Port {
@@ -533,6 +675,7 @@ fn port(spec: &PortSpec, bridge_at: usize) -> Port {
         link: match spec.kind {
             PortKind::Patch { peer } => Link::Patch(peer.map(|peer| PortIndex(peer.0))),
             PortKind::Tunnel(_) => Link::Tunnel,
+            PortKind::Router(_) => Link::Router,
             _ => Link::Device,
         },
         tunnel: match &spec.kind {
@@ -544,6 +687,7 @@ fn port(spec: &PortSpec, bridge_at: usize) -> Port {
         up: spec.up,
         config: spec.config,
         bridge_at,
+        router: None,
         vlan: Membership::new(&spec.vlan),
         mirror_src: 0,
         mirror_dst: 0,

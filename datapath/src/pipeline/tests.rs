@@ -86,6 +86,7 @@ fn simple(ports: u32, actions: &[Action]) -> Tables {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: (1..=ports).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     with_flows(&build(&desired), 1, vec![flow(0, Match::any(), actions)])
 }
@@ -159,6 +160,7 @@ fn a_secure_bridge_without_flows_drops() {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: vec![port(1, 1)],
+        routers: Vec::new(),
     };
     let tables = build(&desired);
     let answer = run(&tables, &key(1, 2), 1);
@@ -213,6 +215,7 @@ fn vlan_modes() {
     let desired = Desired {
         bridges: vec![bridge(1)],
         ports: ports.collect(),
+        routers: Vec::new(),
     };
     let tables = with_flows(&build(&desired), 1, vec![flow(0, Match::any(), &[NORMAL])]);
     let plain = key(0x0200_0000_0001, BROADCAST);
@@ -254,6 +257,7 @@ fn what_normal_does_to_tags_does_not_reach_later_actions() {
             port(2, 1),
             port(3, 1),
         ],
+        routers: Vec::new(),
     };
     let flows = vec![flow(0, Match::any(), &[NORMAL, output(3)])];
     let tables = with_flows(&build(&desired), 1, flows);
@@ -335,6 +339,7 @@ fn patched(back: u32) -> Tables {
             port(11, 2),
             patch(12, 2, back),
         ],
+        routers: Vec::new(),
     };
     build(&desired)
 }
@@ -386,6 +391,7 @@ fn a_loop_of_bridges_ends() {
             patch(12, 2, 2),
             patch(13, 2, 3),
         ],
+        routers: Vec::new(),
     };
     let flood = || vec![flow(0, Match::any(), &[Action::Output(OfPort::FLOOD)])];
     let tables = with_flows(&with_flows(&build(&desired), 1, flood()), 2, flood());
@@ -404,6 +410,7 @@ fn mirrored(mirror: MirrorSpec, flows: Vec<FlowRule>) -> Tables {
             ..bridge(1)
         }],
         ports: (1..=4).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
     };
     with_flows(&build(&desired), 1, flows)
 }
@@ -455,6 +462,7 @@ fn a_rebuilt_snapshot_keeps_what_stayed() {
     let mut desired = Desired {
         bridges: vec![bridge(1)],
         ports: vec![port(1, 1), port(2, 1), port(3, 1)],
+        routers: Vec::new(),
     };
     let tables = with_flows(&build(&desired), 1, vec![flow(0, Match::any(), &[NORMAL])]);
     let fdb = |tables: &Tables| Arc::clone(&tables.bridge(BridgeId(1)).expect("there").fdb);
@@ -541,7 +549,17 @@ fn changes_of_flows_follow_openflow() {
 #[test]
 fn a_desired_state_that_contradicts_itself_is_refused() {
     let refusal = |ports, bridges| {
-        Tables::build(&Desired { bridges, ports }, None, 1, 1).expect_err("contradiction")
+        Tables::build(
+            &Desired {
+                bridges,
+                ports,
+                routers: Vec::new(),
+            },
+            None,
+            1,
+            1,
+        )
+        .expect_err("contradiction")
     };
     assert_eq!(
         refusal(vec![port(1, 1), port(1, 1)], vec![bridge(1)]),

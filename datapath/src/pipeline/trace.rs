@@ -22,7 +22,7 @@ use super::freeze::Frozen;
 use super::rule::Rule;
 use super::tables::Tables;
 use super::translate::{MAX_DEPTH, MAX_ENTRIES, resume, translate_in, translate_out};
-use super::{DpAction, Translation};
+use super::{DpAction, Errand, ToRouter, Translation};
 use crate::counters::DropReason;
 use crate::port::PortIndex;
 
@@ -463,6 +463,10 @@ pub fn actions_text(
                 TunnelKind::Vxlan => format!("tnl_pop(vxlan_sys_{udp_port})"),
                 TunnelKind::Geneve => format!("tnl_pop(genev_sys_{udp_port})"),
             }),
+            DpAction::Router(what) => texts.push(router_text(what, &port)),
+            DpAction::FitRoute(mtu, what) => {
+                texts.push(format!("check_mtu({mtu},gt({}))", router_text(what, &port)))
+            }
         }
         open = group;
     }
@@ -470,6 +474,16 @@ pub fn actions_text(
     // again afterwards needs none.
     let text = texts.join(",");
     text.replace("clone(,", "clone(").replace(",)", ")")
+}
+
+fn router_text(what: &ToRouter, port: impl Fn(PortIndex) -> String) -> String {
+    let text = match what.errand {
+        Errand::Hear => "answer".to_owned(),
+        Errand::Refuse(trouble) => format!("refuse={}", trouble.reason().name()),
+        Errand::Wait { out, next } => format!("wait={next},out={}", port(out)),
+        Errand::Cut { out, next } => format!("cut,next={next},out={}", port(out)),
+    };
+    format!("router({},{text})", port(what.port))
 }
 
 /// The header that has a field in packets of an Ethernet type, and the field's name in it, as datapath

@@ -188,6 +188,8 @@ pub(super) struct Walk<'a> {
     pub(super) work: Working,
     pub(super) out: Translation,
     sight: Sight,
+    /// Answers about routes that this one is like (see [`super::router`]).
+    pub(super) routed: u64,
     tasks: Vec<Task>,
     entries: usize,
     pub(super) trace: Option<&'a mut Trace>,
@@ -309,6 +311,7 @@ impl<'a> Walk<'a> {
                 ..Translation::default()
             },
             sight: Sight::default(),
+            routed: 0,
             tasks,
             entries: 0,
             trace,
@@ -376,7 +379,9 @@ impl<'a> Walk<'a> {
                 let port = self.tables.port(*port);
                 let plain =
                     |port: &Arc<Port>| port.mirror_dst == 0 && matches!(port.link, Link::Device);
-                all && (vid.is_some() || !port.is_some_and(plain))
+                let routes = |port: &Arc<Port>| port.link == Link::Router;
+                port.is_some_and(routes)
+                    || all && (vid.is_some() || !port.is_some_and(plain))
                     || port.is_some_and(|port| self.reads_headers(port))
             }
             Task::Mirror { .. } => all,
@@ -459,7 +464,7 @@ impl<'a> Walk<'a> {
             self.out.drop.get_or_insert(DropReason::RuleDrop);
         }
         self.out.cacheable &= self.out.learn.is_empty();
-        let seen = self.sight.seen(&self.out.actions);
+        let seen = self.sight.seen(&self.out.actions, self.routed);
         self.out.seen = seen.and(&self.out.seen);
         if let Some(trace) = &mut self.trace {
             trace.end(self.work.key());
@@ -1057,6 +1062,7 @@ impl<'a> Walk<'a> {
             Link::Device => self.deliver(port),
             Link::Tunnel => self.tunnel(port),
             Link::Patch(peer) => self.cross(index, peer),
+            Link::Router => self.route(index),
         }
     }
 

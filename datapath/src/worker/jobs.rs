@@ -161,6 +161,9 @@ impl Worker {
         for mac in &decision.touch {
             mac.touch(tick);
         }
+        for neighbour in &decision.neighbours {
+            neighbour.touch(tick);
+        }
         let mut waits = false;
         if !wishes.is_empty() {
             self.ticket += 1;
@@ -293,6 +296,9 @@ impl Worker {
             .map(|(_, packet)| packet)
             .chain(others)
         {
+            self.pool.drop_packet(packet);
+        }
+        for (_, packet) in sink.routed {
             self.pool.drop_packet(packet);
         }
         for punted in sink.punted {

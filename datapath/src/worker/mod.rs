@@ -6,8 +6,8 @@
 //! packets from other workers, what control is told).
 //!
 //! Law: in every round, packets received + answers made + fragments taken up again = sent + dropped
-//! by reason + handed to another worker or to controllers + fragments put aside, and every frame is in
-//! the pool, in a packet, in a port or in the kernel.
+//! by reason + handed to another worker or to controllers + taken by routers + fragments put aside, and
+//! every frame is in the pool, in a packet, in a port or in the kernel.
 //!
 //! `round` has the order of a packet's steps; `run` the loop around it that waits and obeys;
 //! `ports` the queues; `command` what control may ask. A test drives [`Worker::round`] itself,
@@ -17,6 +17,7 @@ mod command;
 mod jobs;
 mod ports;
 mod round;
+mod router;
 mod run;
 mod stats;
 mod tracked;
@@ -30,6 +31,7 @@ use std::time::Instant;
 use crate::buffer::{FramePool, Packet, SharedFrames};
 use crate::cache::Cache;
 use crate::conntrack::Conntrack;
+use crate::gateway::Gateway;
 use crate::pipeline::{Moment, Tables};
 use crate::tick::Tick;
 
@@ -45,7 +47,7 @@ use ports::Ports;
 use round::Scratch;
 use tunnel::Asked;
 
-/// Answers of our own (ICMP errors) that may wait for the next round; more are dropped.
+/// Answers of our own (ICMP errors, what routers say) that may wait for the next round; more are dropped.
 const ANSWERS_MAX: usize = 256;
 
 /// The state of one packet loop.
@@ -54,6 +56,10 @@ pub struct Worker {
     tables: Arc<Tables>,
     /// All workers' connections.
     conntrack: Arc<Conntrack>,
+    /// What all routers' ports remember.
+    gateway: Arc<Gateway>,
+    /// When routers are looked at for what time brings.
+    timers_due: Tick,
     cache: Cache,
     pool: FramePool,
     ports: Ports,
@@ -92,6 +98,8 @@ impl Worker {
             id,
             tables,
             conntrack,
+            gateway: Arc::default(),
+            timers_due: Tick(0),
             cache: Cache::new(seed),
             pool: FramePool::new(frames),
             ports: Ports::new(inbox, peers),
@@ -118,6 +126,13 @@ impl Worker {
     #[must_use]
     pub fn with_upcalls(mut self, upcalls: Arc<Upcalls>) -> Self {
         self.upcalls = upcalls;
+        self
+    }
+
+    /// Shares what routers' ports remember with other workers; without this it is the worker's own.
+    #[must_use]
+    pub fn with_gateway(mut self, gateway: Arc<Gateway>) -> Self {
+        self.gateway = gateway;
         self
     }
 

@@ -114,6 +114,7 @@ impl Worker {
             }
         }
 
+        self.tick_routers(tick);
         if !self.answers.is_empty() {
             moved += self.answer(tick);
         }
@@ -187,8 +188,8 @@ impl Worker {
             batch.extend(answers.drain(..answers.len().min(BATCH_LEN)));
             self.decide(&mut batch, tick);
         }
-        // Answers are not answered, so nothing was added meanwhile; the vector is kept.
-        debug_assert!(self.answers.is_empty());
+        // What routers said to each other meanwhile waits for the next round; the vector is kept.
+        answers.append(&mut self.answers);
         self.answers = answers;
         len
     }
@@ -426,6 +427,9 @@ impl Worker {
         }
         if !self.scratch.sink.punted.is_empty() {
             self.tell_controllers();
+        }
+        if !self.scratch.sink.routed.is_empty() {
+            self.serve_routers(tick);
         }
         misses
     }

@@ -47,6 +47,9 @@ const SILENT_PORT_WAIT: Duration = Duration::from_millis(1);
 /// Longest sleep while the cache holds something to be swept.
 const SWEEP_WAIT: Duration = Duration::from_secs(1);
 
+/// Longest sleep while there are routers, which do things by themselves.
+const ROUTERS_WAIT: Duration = Duration::from_millis(super::router::TIMERS_MS);
+
 /// Slots swept after a long sleep, so that an idle switch forgets in the same time as a busy one.
 const SWEEP_IDLE_LEN: usize = 4096;
 
@@ -266,6 +269,8 @@ impl Loop {
     fn sleep_limit(&self) -> Option<Duration> {
         if self.worker.ports.has_silent() {
             Some(SILENT_PORT_WAIT)
+        } else if self.worker.id == 0 && !self.worker.tables.routers().is_empty() {
+            Some(ROUTERS_WAIT)
         } else if self.worker.cache.len().entries > 0 {
             Some(SWEEP_WAIT)
         } else {

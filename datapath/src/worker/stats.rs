@@ -82,6 +82,9 @@ pub struct Stats {
     pub taken_over: u64,
     /// Packets, or copies of them, for controllers.
     pub punted: u64,
+    /// Packets that routers took: answered, understood, or waiting for a neighbour. One that goes on
+    /// afterwards is an answer.
+    pub taken: u64,
     /// Copies made, by floods and mirrors.
     pub copies: u64,
     /// Packets that became more than one (segments, fragments): how many more.
@@ -109,6 +112,7 @@ impl Stats {
             handed_over: 0,
             taken_over: 0,
             punted: 0,
+            taken: 0,
             copies: 0,
             split: 0,
             stages: Default::default(),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vswitch_flow::OfPort;
 
+use crate::router::{RouterPortSpec, RouterSpec};
 use crate::tunnel::TunnelSpec;
 
 /// A bridge's number, chosen by `vswitchd` and never used again for another bridge.
@@ -31,6 +32,8 @@ pub struct Desired {
     pub bridges: Vec<BridgeSpec>,
     /// All ports of all bridges.
     pub ports: Vec<PortSpec>,
+    /// All routers.
+    pub routers: Vec<RouterSpec>,
 }
 
 /// What a bridge does without a controller.
@@ -158,6 +161,8 @@ pub enum PortKind {
     Uplink,
     /// A UDP socket of the host for tunnelled packets. It is on no bridge.
     Socket,
+    /// A router's: what goes out is routed.
+    Router(Box<RouterPortSpec>),
 }
 
 /// A port.

@@ -16,6 +16,7 @@ pub mod desired;
 pub mod event;
 pub mod frame;
 pub mod message;
+pub mod router;
 pub mod tunnel;
 
 pub use change::{Change, ChangeRefusal};
@@ -27,9 +28,10 @@ pub use desired::{
 pub use event::{Event, PacketIn, Removal};
 pub use frame::{Connection, FrameError};
 pub use message::{Reply, Request};
+pub use router::{RouteSpec, RouteTarget, RouterId, RouterPortSpec, RouterSpec};
 pub use tunnel::{Endpoint, TunnelKey, TunnelKind, TunnelSpec, TunnelTos, TunnelWay};
 pub use tunnel::{Underlay, UnderlayChange};
 
 /// The contract's version. One number with one meaning: both sides were built for the same
 /// messages.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;

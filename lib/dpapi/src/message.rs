@@ -1,7 +1,11 @@
 //! Requests and replies.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
-use vswitch_flow::{Action, CtFilter, FlowKey, FlowRule, FlowSelect, Group, Match, Meter, OfPort};
+use vswitch_flow::{
+    Action, CtFilter, FlowKey, FlowRule, FlowSelect, Group, Match, Meter, OfPort, Prefix,
+};
 
 use crate::change::{Change, ChangeRefusal};
 use crate::conntrack::{
@@ -9,6 +13,7 @@ use crate::conntrack::{
 };
 use crate::desired::{Attachment, BridgeId, Desired, PortId};
 use crate::event::Event;
+use crate::router::{LeaseRow, NeighbourRow, NeighbourStats, RouteAnswer, RouteSpec, RouterId};
 use crate::tunnel::{Underlay, UnderlayChange};
 
 /// What `vswitchd` asks. Each has the reply that is named with it, or [`Reply::Refused`].
@@ -199,6 +204,47 @@ pub enum Request {
     SetUnderlay(Box<Underlay>),
     /// What has changed of it, in order; [`Reply::Done`].
     ChangeUnderlay(Vec<UnderlayChange>),
+    /// All routes of a router; [`Reply::Done`].
+    SetRoutes {
+        /// Which router.
+        router: RouterId,
+        /// The routes.
+        routes: Vec<RouteSpec>,
+    },
+    /// Changes to the routes of a router; [`Reply::Done`]. Those that go need not be there.
+    ChangeRoutes {
+        /// Which router.
+        router: RouterId,
+        /// Routes that go: to a prefix, from a source.
+        remove: Vec<(Prefix, Option<Prefix>)>,
+        /// Routes that come, afterwards, in the place of those that are like them.
+        add: Vec<RouteSpec>,
+    },
+    /// What a router would do; [`Reply::Route`].
+    FindRoute {
+        /// Which router.
+        router: RouterId,
+        /// With a packet from there, or from nowhere in particular.
+        from: Option<IpAddr>,
+        /// To there.
+        to: IpAddr,
+    },
+    /// The neighbours of a router; [`Reply::Neighbours`].
+    Neighbours {
+        /// Which router.
+        router: RouterId,
+    },
+    /// Forget neighbours of a router; [`Reply::Flushed`].
+    FlushNeighbours {
+        /// Which router.
+        router: RouterId,
+        /// Only those of this port.
+        port: Option<PortId>,
+        /// Only the one with this address.
+        address: Option<IpAddr>,
+    },
+    /// Addresses that routers have given to hosts; [`Reply::Leases`].
+    Leases,
 }
 
 /// How a worker waits when no packet comes.
@@ -289,7 +335,7 @@ pub enum Reply {
         /// Where to go on; `None` at the end.
         next: Option<u32>,
     },
-    /// So many connections were forgotten.
+    /// So many connections, or neighbours, were forgotten.
     Flushed(u64),
     /// What helpers expect.
     Expectations(Vec<CtExpectation>),
@@ -309,6 +355,17 @@ pub enum Reply {
         /// for.
         lost: u64,
     },
+    /// What a router would do.
+    Route(RouteAnswer),
+    /// The neighbours of a router.
+    Neighbours {
+        /// In the order of ports and addresses.
+        rows: Vec<NeighbourRow>,
+        /// What has happened to them.
+        stats: NeighbourStats,
+    },
+    /// Addresses that were given.
+    Leases(Vec<LeaseRow>),
 }
 
 /// What a datapath holds.

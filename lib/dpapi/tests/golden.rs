@@ -17,21 +17,25 @@ use vswitch_dpapi::message::{
     PortCounters, PortStats, Reply, Request, StageStats, State, TableStats, TraceFrame,
     TraceReport, TraceRequest, WorkerStats,
 };
+use vswitch_dpapi::router::{
+    AdvertiseSpec, DhcpSpec, HopSpec, LeaseRow, NeighbourRow, NeighbourState, NeighbourStats,
+    RouteAnswer,
+};
 use vswitch_dpapi::tunnel::{
     RouteHop, RouteKind, UnderlayAddress, UnderlayDevice, UnderlayNeighbour, UnderlayRoute,
 };
 use vswitch_dpapi::{
     Attachment, BridgeId, BridgeSpec, Change, ChangeRefusal, Desired, Endpoint, Event, FlowLimit,
-    Fragments, MirrorSpec, PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, TunnelKey,
-    TunnelKind, TunnelSpec, TunnelTos, TunnelWay, Underlay, UnderlayChange, VERSION, VlanMode,
-    VlanSpec, XskMode,
+    Fragments, MirrorSpec, PacketIn, PortConfig, PortId, PortKind, PortSpec, Removal, RouteSpec,
+    RouteTarget, RouterId, RouterPortSpec, RouterSpec, TunnelKey, TunnelKind, TunnelSpec,
+    TunnelTos, TunnelWay, Underlay, UnderlayChange, VERSION, VlanMode, VlanSpec, XskMode,
 };
 use vswitch_flow::action::{CtHelper, Reason};
 use vswitch_flow::group::{BucketPlace, SelectionMethod};
 use vswitch_flow::meter::MeterFlags;
 use vswitch_flow::{
     Action, Band, BandKind, Bucket, CtFilter, CtTupleFilter, Field, FlowCommand, FlowKey, FlowMod,
-    FlowRule, FlowSelect, Group, GroupKind, GroupMod, Match, Meter, MeterMod, OfPort,
+    FlowRule, FlowSelect, Group, GroupKind, GroupMod, Match, Meter, MeterMod, OfPort, Prefix,
 };
 
 /// Fails to compile when a message is added without a sample below.
@@ -74,7 +78,13 @@ fn covered(request: &Request, reply: &Reply) {
         | Request::Fragments
         | Request::ConnectionEvents { .. }
         | Request::SetUnderlay(_)
-        | Request::ChangeUnderlay(_) => {}
+        | Request::ChangeUnderlay(_)
+        | Request::SetRoutes { .. }
+        | Request::ChangeRoutes { .. }
+        | Request::FindRoute { .. }
+        | Request::Neighbours { .. }
+        | Request::FlushNeighbours { .. }
+        | Request::Leases => {}
     }
     match reply {
         Reply::Hello { .. }
@@ -104,7 +114,10 @@ fn covered(request: &Request, reply: &Reply) {
         | Reply::ConnectionStats(_)
         | Reply::ZoneCounts(_)
         | Reply::Fragments(_)
-        | Reply::ConnectionEvents { .. } => {}
+        | Reply::ConnectionEvents { .. }
+        | Reply::Route(_)
+        | Reply::Neighbours { .. }
+        | Reply::Leases(_) => {}
     }
 }
 
@@ -191,8 +204,58 @@ fn desired() -> Desired {
             port(8, PortKind::Tunnel(Box::new(tunnel()))),
             port(9, PortKind::Uplink),
             port(10, PortKind::Socket),
+            port(11, PortKind::Router(Box::new(router_port()))),
         ],
+        routers: vec![RouterSpec {
+            id: RouterId(3),
+            name: "r1".into(),
+            neighbours_max: 16_384,
+            errors_rate: 100,
+        }],
     }
+}
+
+fn router_port() -> RouterPortSpec {
+    RouterPortSpec {
+        router: RouterId(3),
+        mac: [2, 0, 0, 0, 0, 9],
+        addresses: vec![prefix("10.0.1.1/24"), prefix("fd00::1/64")],
+        proxy_arp: true,
+        advertise: Some(AdvertiseSpec {
+            interval: 600,
+            lifetime: 1800,
+        }),
+        dhcp: Some(DhcpSpec {
+            ranges: vec![([10, 0, 1, 100].into(), [10, 0, 1, 199].into())],
+            hosts: vec![([2, 0, 0, 0, 0, 7], [10, 0, 1, 7].into())],
+            lease_time: 3600,
+        }),
+        dhcpv6: true,
+        dns: vec![[10, 0, 1, 53].into()],
+    }
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+fn routes() -> Vec<RouteSpec> {
+    let targets = [
+        RouteTarget::Via(vec![HopSpec {
+            gateway: Some([10, 0, 1, 2].into()),
+            port: Some(PortId(11)),
+            weight: 3,
+        }]),
+        RouteTarget::Blackhole,
+        RouteTarget::Prohibit,
+        RouteTarget::Unreachable,
+    ];
+    let route = |target| RouteSpec {
+        prefix: prefix("192.0.2.0/24"),
+        source: Some(prefix("10.0.0.0/8")),
+        target,
+    };
+    targets.map(route).into()
 }
 
 fn tunnel() -> TunnelSpec {
@@ -519,6 +582,29 @@ fn requests() -> Vec<Request> {
         Request::ConnectionEvents { max: 100 },
         Request::SetUnderlay(Box::new(underlay())),
         Request::ChangeUnderlay(underlay_changes()),
+        Request::SetRoutes {
+            router: RouterId(3),
+            routes: routes(),
+        },
+        Request::ChangeRoutes {
+            router: RouterId(3),
+            remove: vec![(prefix("10.0.0.0/8"), None)],
+            add: routes(),
+        },
+        Request::FindRoute {
+            router: RouterId(3),
+            from: Some([10, 0, 1, 2].into()),
+            to: [192, 0, 2, 1].into(),
+        },
+        Request::Neighbours {
+            router: RouterId(3),
+        },
+        Request::FlushNeighbours {
+            router: RouterId(3),
+            port: Some(PortId(11)),
+            address: Some([10, 0, 1, 2].into()),
+        },
+        Request::Leases,
     ];
     requests.extend(
         attachments
@@ -751,6 +837,47 @@ fn replies() -> Vec<Reply> {
                 is_spoiled: false,
             }],
         }),
+        Reply::Route(RouteAnswer::Local(PortId(11))),
+        Reply::Route(RouteAnswer::Connected {
+            network: prefix("10.0.1.0/24"),
+            port: PortId(11),
+        }),
+        Reply::Route(RouteAnswer::Route(routes().remove(0))),
+        Reply::Route(RouteAnswer::None),
+        Reply::Neighbours {
+            rows: [
+                NeighbourState::Incomplete,
+                NeighbourState::Reachable,
+                NeighbourState::Stale,
+                NeighbourState::Probe,
+                NeighbourState::Failed,
+            ]
+            .map(|state| NeighbourRow {
+                port: PortId(11),
+                address: [10, 0, 1, 2].into(),
+                mac: Some([2, 0, 0, 0, 0, 7]),
+                state,
+                confirmed: 5,
+                waiting: 1,
+            })
+            .into(),
+            stats: NeighbourStats {
+                len: 1,
+                waiting: 2,
+                asked: 3,
+                learned: 4,
+                moved: 5,
+                refused: 6,
+                failed: 7,
+                evicted: 8,
+            },
+        },
+        Reply::Leases(vec![LeaseRow {
+            port: PortId(11),
+            address: [10, 0, 1, 100].into(),
+            mac: [2, 0, 0, 0, 0, 7],
+            left: 3000,
+        }]),
         Reply::ConnectionEvents {
             rows: vec![
                 CtEvent::New(entry()),

@@ -22,6 +22,7 @@ fn tables(limits: Vec<FlowLimit>) -> Tables {
             fragments: Fragments::Normal,
         }],
         ports: Vec::new(),
+        routers: Vec::new(),
     };
     Tables::build(&desired, None, 1, 5).expect("sound")
 }

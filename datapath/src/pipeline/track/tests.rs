@@ -39,6 +39,7 @@ fn tables(flows: &[&str]) -> Tables {
                 config: PortConfig::default(),
             })
             .collect(),
+        routers: Vec::new(),
     };
     let flows = flows
         .iter()

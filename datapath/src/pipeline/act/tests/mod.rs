@@ -59,6 +59,7 @@ fn desired(ports: u32) -> Desired {
                 config: PortConfig::default(),
             })
             .collect(),
+        routers: Vec::new(),
     }
 }
 
