@@ -87,12 +87,25 @@ pub fn parser() -> clap::Command {
             [word] => root = root.subcommand(subcommand(command, word)),
             [group, word] => {
                 if root.find_subcommand(group).is_none() {
-                    root = root.subcommand(group_of(group));
+                    root = root.subcommand(group_of(&[group]));
                 }
                 root = root
                     .mut_subcommand(group, |parent| parent.subcommand(subcommand(command, word)));
             }
-            _ => unreachable!("a command has one word or two; a test looks at every row"),
+            [outer, inner, word] => {
+                if root.find_subcommand(outer).is_none() {
+                    root = root.subcommand(group_of(&[outer]));
+                }
+                root = root.mut_subcommand(outer, |parent| {
+                    let parent = match parent.find_subcommand(inner) {
+                        Some(_) => parent,
+                        None => parent.subcommand(group_of(&[outer, inner])),
+                    };
+                    parent
+                        .mut_subcommand(inner, |group| group.subcommand(subcommand(command, word)))
+                });
+            }
+            _ => unreachable!("a command has one to three words; a test looks at every row"),
         }
     }
     root.subcommand(generate::parser())
@@ -156,10 +169,12 @@ fn globals() -> [clap::Arg; 7] {
     ]
 }
 
-fn group_of(name: &'static str) -> clap::Command {
+fn group_of(words: &[&'static str]) -> clap::Command {
+    let name = words.last().copied().unwrap_or_default();
+    let path = words.join(" ");
     let about = commands::GROUPS
         .iter()
-        .find(|(group, _)| *group == name)
+        .find(|(group, _)| *group == path)
         .map_or("", |(_, about)| about);
     clap::Command::new(name)
         .about(about)
@@ -341,7 +356,9 @@ pub fn parse(
         return Ok(None);
     };
     let call = match command.run {
-        Run::Ask(meaning, _) | Run::Either(_, meaning, _) => Some(meaning(&Typed::new(matches))?),
+        Run::Ask(meaning, _) | Run::Talk(meaning, _) | Run::Either(_, meaning, _) => {
+            Some(meaning(&Typed::new(matches))?)
+        }
         Run::OpenFlow(_) | Run::Watch(_) => None,
     };
     Ok(Some((command, call)))

@@ -96,6 +96,12 @@ fn carry_out(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failur
             let reply = ask(&globals, &meaning(&typed)?)?;
             write(&render(print, &globals, &typed, reply)?)
         }
+        Run::Talk(meaning, talk) => {
+            // What was typed is looked at before the world is.
+            meaning(&typed)?;
+            let mut client = Client::connect(&globals.rundir, globals.timeout)?;
+            tell(&globals, talk(&typed, &mut client))
+        }
         Run::OpenFlow(exchange) => tell(&globals, exchange(&typed, &session)),
         Run::Either(exchange, ..) if typed.optional("BRIDGE").is_some() => {
             tell(&globals, exchange(&typed, &session))

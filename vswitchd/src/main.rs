@@ -119,7 +119,8 @@ fn run(args: &Args, log: Log) -> Result<()> {
     let (store, belief) = Store::open(&rundir.join(store::FILE_NAME))?;
     let dataplane = Dataplane::new(&rundir, launch);
     let agent = Agent::new(&rundir, &dataplane.socket());
-    let control = Control::new(store, belief, dataplane, agent, log);
+    let mut control = Control::new(store, belief, dataplane, agent, log);
+    control.load_routes()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod mirror;
 pub mod openflow;
 pub mod port;
+pub mod router;
 pub mod ssl;
 pub mod switch;
 pub mod uplink;
@@ -22,6 +23,7 @@ use vswitch_rpc::Call;
 use vswitch_rpc::envelope::BadResponse;
 
 use crate::args::Typed;
+use crate::client::Client;
 use crate::error::Failure;
 use crate::openflow::session::Session;
 use crate::output::Page;
@@ -30,7 +32,7 @@ use openflow::Answer;
 /// One command.
 #[derive(Debug)]
 pub struct Command {
-    /// What is typed: one word, or a group of [`GROUPS`] and a word.
+    /// What is typed: one word, or one or two groups of [`GROUPS`] and a word.
     pub words: &'static [&'static str],
     /// Other words for the last one.
     pub aliases: &'static [&'static str],
@@ -52,6 +54,8 @@ pub type Meaning = fn(&Typed<'_>) -> Result<Call, clap::Error>;
 pub type Print = fn(&Typed<'_>, Value, &mut Page) -> Result<(), BadResponse>;
 /// Speaks OpenFlow and says what it found.
 pub type Exchange = fn(&Typed<'_>, &Session) -> Result<Answer, Failure>;
+/// Asks `vswitchd` as often as it takes and says what it found.
+pub type Talk = fn(&Typed<'_>, &mut Client) -> Result<Answer, Failure>;
 /// Speaks OpenFlow and prints while it goes on.
 pub type Watch = fn(&Typed<'_>, &Session, &mut dyn Write) -> Result<(), Failure>;
 
@@ -60,6 +64,8 @@ pub type Watch = fn(&Typed<'_>, &Session, &mut dyn Write) -> Result<(), Failure>
 pub enum Run {
     /// One question to `vswitchd`.
     Ask(Meaning, Print),
+    /// Several questions to `vswitchd`, of which this is the first if there is nothing else to read.
+    Talk(Meaning, Talk),
     /// OpenFlow with a bridge.
     OpenFlow(Exchange),
     /// OpenFlow with a bridge if one is named, else a question to `vswitchd`.
@@ -152,6 +158,10 @@ pub const GROUPS: &[(&str, &str)] = &[
     ),
     ("pmd", "The workers of the packet process"),
     ("uplink", "Devices shared with the host"),
+    ("router", "Routers, which join the networks of bridges"),
+    ("router port", "Where routers meet bridges"),
+    ("route", "Which way a router sends packets"),
+    ("neigh", "What a router knows of its neighbours"),
 ];
 
 /// Every command, in the order of the help.
@@ -222,6 +232,19 @@ pub const COMMANDS: &[Command] = &[
     fdb::SHOW,
     fdb::FLUSH,
     fdb::STATS,
+    router::ADD,
+    router::DEL,
+    router::SHOW,
+    router::LEASES,
+    router::PORT_ADD,
+    router::PORT_DEL,
+    router::PORT_SET,
+    router::ROUTE_ADD,
+    router::ROUTE_DEL,
+    router::ROUTE_SHOW,
+    router::ROUTE_GET,
+    router::NEIGH_SHOW,
+    router::NEIGH_FLUSH,
     datapath::DPCTL_SHOW,
     datapath::DPCTL_DUMP_FLOWS,
     dpctl::DUMP_CONNTRACK,
@@ -357,9 +380,10 @@ mod tests {
         let mut seen = BTreeSet::new();
         for command in COMMANDS {
             assert!(seen.insert(command.words), "{:?}", command.words);
-            assert!(matches!(command.words.len(), 1 | 2), "{:?}", command.words);
-            if let [group, _] = command.words {
-                assert!(GROUPS.iter().any(|(name, _)| name == group), "{group}");
+            assert!(matches!(command.words.len(), 1..=3), "{:?}", command.words);
+            for len in 1..command.words.len() {
+                let group = command.words[..len].join(" ");
+                assert!(GROUPS.iter().any(|(name, _)| *name == group), "{group}");
             }
             for text in [command.help, command.examples[0].says] {
                 assert!(

@@ -26,7 +26,7 @@ pub(super) const ADD: Command = Command {
     help: "Attach a device to a bridge, or make one",
     long: "Without a type, a device that exists gets the kind of port that serves it best, and one \
            that does not is made as a TAP. The answer says what was chosen and why.\n\n\
-           type=TYPE        afxdp, tap, packet, internal, patch, null, pcap, vxlan or geneve\n\
+           type=TYPE        afxdp, tap, packet, internal, patch, null, pcap, vxlan, geneve or router\n\
            of_port=N        the port's OpenFlow number, 1 to 65279\n\
            tag=N            its own VLAN\n\
            trunks=N,N-N     the VLANs it carries\n\

@@ -32,6 +32,8 @@ pub mod frame;
 pub mod method;
 pub mod mirror;
 pub mod port;
+pub mod route;
+pub mod router;
 pub mod show;
 pub mod ssl;
 pub mod text;

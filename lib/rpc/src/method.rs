@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Code, Refusal};
-use crate::{bridge, datapath, dpctl, flow, mirror, port, show, ssl, uplink};
+use crate::{bridge, datapath, dpctl, flow, mirror, port, router, show, ssl, uplink};
 
 /// Settings as they were typed: `key=value`. `vswitchd` knows the keys and refuses the others with
 /// the list of those it allows.
@@ -28,7 +28,7 @@ pub trait Method: Serialize + DeserializeOwned {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {}
 
-/// The reply of a command that removes flows.
+/// The reply of a command that removes things.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// How many were removed.
@@ -143,6 +143,19 @@ methods! {
     SetSsl(ssl::SetSsl) = "set-ssl" -> Done;
     ReadSsl(ssl::ReadSsl) = "get-ssl" -> Option<ssl::SetSsl>;
     DelSsl(ssl::DelSsl) = "del-ssl" -> Done;
+    AddRouter(router::AddRouter) = "router-add" -> Done;
+    DelRouter(router::DelRouter) = "router-rm" -> Done;
+    ShowRouters(router::ShowRouters) = "router-show" -> Vec<router::Info>;
+    Leases(router::Leases) = "router-leases" -> Vec<router::Lease>;
+    AddRouterPort(router::AddRouterPort) = "router-port-add" -> Done;
+    DelRouterPort(router::DelRouterPort) = "router-port-rm" -> Done;
+    SetRouterPort(router::SetRouterPort) = "router-port-set" -> Done;
+    AddRoutes(router::AddRoutes) = "route-add" -> Done;
+    DelRoutes(router::DelRoutes) = "route-del" -> Removed;
+    ShowRoutes(router::ShowRoutes) = "route-show" -> router::Routes;
+    FindRoute(router::FindRoute) = "route-get" -> router::Found;
+    ShowNeighbours(router::ShowNeighbours) = "neigh-show" -> router::Neighbours;
+    FlushNeighbours(router::FlushNeighbours) = "neigh-flush" -> Removed;
 
     UplinkAdd(uplink::UplinkAdd) = "uplink-add" -> uplink::Info;
     UplinkRm(uplink::UplinkRm) = "uplink-rm" -> Done;

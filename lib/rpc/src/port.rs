@@ -110,11 +110,13 @@ pub enum Kind {
     Uplink,
     /// UDP sockets of the host, for tunnels. On no bridge.
     Socket,
+    /// A router's port.
+    Router,
 }
 
 impl Kind {
     /// Every kind that a port of a bridge can be.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Afxdp,
         Self::Tap,
         Self::Packet,
@@ -124,6 +126,7 @@ impl Kind {
         Self::Pcap,
         Self::Vxlan,
         Self::Geneve,
+        Self::Router,
     ];
 
     /// The word for `type=`.
@@ -140,6 +143,7 @@ impl Kind {
             Self::Geneve => "geneve",
             Self::Uplink => "uplink",
             Self::Socket => "socket",
+            Self::Router => "router",
         }
     }
 }
@@ -327,7 +331,8 @@ mod tests {
         assert_eq!(
             refusal.data.allowed,
             [
-                "afxdp", "tap", "packet", "internal", "patch", "null", "pcap", "vxlan", "geneve"
+                "afxdp", "tap", "packet", "internal", "patch", "null", "pcap", "vxlan", "geneve",
+                "router"
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use vswitch_dpapi::message::{FdbRow, FdbStats as LearningStats, Reply, Request};
-use vswitch_dpapi::{BridgeId, Change};
+use vswitch_dpapi::{BridgeId, Change, PortId};
 use vswitch_flow::{FlowCommand, FlowMod, FlowRule};
 use vswitch_rpc::bridge::{
     AddBr, DelBr, FdbCounters, FdbEntry, FdbFlush, FdbShare, FdbShow, FdbStats, ReadBr, SetBr,
@@ -35,7 +35,9 @@ impl Control {
 
     pub(super) async fn del_br(&mut self, call: DelBr) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
-        next.switch.del_bridge(&call.name)?;
+        let bridge = next.switch.del_bridge(&call.name)?;
+        let ports: Vec<_> = bridge.ports.values().map(|port| PortId(port.id)).collect();
+        self.check_unrouted(&ports)?;
         self.commit(next, Vec::new()).await?;
         Ok(Done {})
     }

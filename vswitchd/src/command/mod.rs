@@ -7,6 +7,7 @@ mod flow;
 mod frame;
 mod mirror;
 mod port;
+mod router;
 mod show;
 mod ssl;
 mod tracking;
@@ -51,6 +52,19 @@ impl Control {
             Call::UplinkAdd(call) => reply(self.add_uplink(call).await),
             Call::UplinkRm(call) => reply(self.rm_uplink(&call).await),
             Call::UplinkLs(_) => reply(self.list_uplinks().await),
+            Call::AddRouter(call) => reply(self.add_router(call).await),
+            Call::DelRouter(call) => reply(self.del_router(call).await),
+            Call::ShowRouters(call) => reply(self.show_routers(&call)),
+            Call::Leases(call) => reply(self.leases(&call).await),
+            Call::AddRouterPort(call) => reply(self.add_router_port(call).await),
+            Call::DelRouterPort(call) => reply(self.del_router_port(call).await),
+            Call::SetRouterPort(call) => reply(self.set_router_port(call).await),
+            Call::AddRoutes(call) => reply(self.add_routes(call).await),
+            Call::DelRoutes(call) => reply(self.del_routes(call).await),
+            Call::ShowRoutes(call) => reply(self.show_routes(&call)),
+            Call::FindRoute(call) => reply(self.find_route(&call).await),
+            Call::ShowNeighbours(call) => reply(self.show_neighbours(&call).await),
+            Call::FlushNeighbours(call) => reply(self.flush_neighbours(&call).await),
             Call::FdbShow(call) => reply(self.fdb_show(&call).await),
             Call::FdbFlush(call) => reply(self.fdb_flush(&call).await),
             Call::FdbStats(call) => reply(self.fdb_stats(&call).await),

@@ -1,5 +1,6 @@
 //! Ports.
 
+use vswitch_dpapi::PortId;
 use vswitch_dpapi::message::{PortStats, Reply, Request};
 use vswitch_rpc::Refusal;
 use vswitch_rpc::method::{Done, Options};
@@ -84,7 +85,8 @@ impl Control {
 
     pub(super) async fn del_port(&mut self, call: DelPort) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
-        next.switch.del_port(&call.bridge, &call.name)?;
+        let port = next.switch.del_port(&call.bridge, &call.name)?;
+        self.check_unrouted(&[PortId(port.id)])?;
         self.commit(next, Vec::new()).await?;
         Ok(Done {})
     }

@@ -138,6 +138,7 @@ impl Control {
         let settings = &port.settings;
         let words = [
             ("peer", &settings.peer),
+            ("router", &settings.router_port.router),
             ("file", &settings.file),
             ("capture", &settings.capture),
         ];

@@ -9,6 +9,7 @@
 
 mod change;
 mod look;
+pub mod routes;
 mod sync;
 mod underlay;
 pub(crate) mod uplinks;
@@ -52,6 +53,8 @@ pub struct Control {
     pub events: Events,
     /// Flows, groups and meters by the bridge's number, as the datapath has them.
     pub(crate) tables: BTreeMap<u32, Tables>,
+    /// Routes by the router's number, as the datapath and the store have them.
+    routes: BTreeMap<u32, routes::RouteMap>,
     /// Controllers and OpenFlow clients.
     pub agent: Agent,
     /// Bridges, ports or devices may be other than peers were told.
@@ -100,6 +103,7 @@ impl Control {
             dataplane,
             events: Events::default(),
             tables: BTreeMap::new(),
+            routes: BTreeMap::new(),
             agent,
             changed: true,
             misses: Vec::new(),

@@ -106,6 +106,7 @@ impl Control {
                 self.set_tables(bridge).await?;
             }
         }
+        self.set_all_routes().await?;
         for port in &ports {
             self.port_since.entry(port.id).or_insert_with(Instant::now);
             if attached.contains(&port.id) || !self.devices.contains_key(&port.id) {

@@ -296,12 +296,14 @@ pub fn make(port: &Port, mac: Option<[u8; 6]>) -> Result<Device, DeviceError> {
         }
         Kind::Pcap => make_pcap(port),
         // Sockets are made for what tunnels need ([`make_sockets`]).
-        Kind::Patch | Kind::Null | Kind::Socket | Kind::Vxlan | Kind::Geneve => Ok(Device {
-            backing: Backing::None,
-            place: Place::Own,
-            link: None,
-            why: String::new(),
-        }),
+        Kind::Patch | Kind::Null | Kind::Socket | Kind::Vxlan | Kind::Geneve | Kind::Router => {
+            Ok(Device {
+                backing: Backing::None,
+                place: Place::Own,
+                link: None,
+                why: String::new(),
+            })
+        }
     }
 }
 

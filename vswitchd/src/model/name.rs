@@ -19,6 +19,8 @@ pub enum Named {
     Device,
     /// A mirror.
     Mirror,
+    /// A router.
+    Router,
 }
 
 impl Named {
@@ -29,6 +31,7 @@ impl Named {
             Self::Port => "port",
             Self::Device => "device",
             Self::Mirror => "mirror",
+            Self::Router => "router",
         }
     }
 }

@@ -10,6 +10,7 @@ use vswitch_rpc::port::{Kind, Vlan, VlanMode};
 use super::key::{self, Key};
 use super::name::{self, Named};
 use super::refusal::ModelError;
+use super::router::{self, RouterPort};
 use super::tunnel::{self, TunnelSettings};
 
 /// Largest number of an ordinary port: as Open vSwitch, below what OpenFlow 1.0 clients cannot name.
@@ -122,6 +123,8 @@ pub struct PortSettings {
     pub capture: Option<String>,
     /// Where a tunnel leads, and how.
     pub tunnel: TunnelSettings,
+    /// What a router's port has.
+    pub router_port: RouterPort,
 }
 
 const VLAN: &str = "a VLAN from 0 to 4095, 0 being that of untagged packets";
@@ -138,12 +141,23 @@ const KINDS: &[(&str, &[Kind])] = &[
     ("queues", &[Kind::Afxdp, Kind::Tap, Kind::Internal]),
     ("netns", &[Kind::Afxdp, Kind::Tap, Kind::Packet]),
     ("ifname", &[Kind::Afxdp, Kind::Tap, Kind::Packet]),
-    ("addr", &[Kind::Tap, Kind::Internal]),
+    ("addr", &[Kind::Tap, Kind::Internal, Kind::Router]),
     ("mode", &[Kind::Afxdp]),
     ("peer", &[Kind::Patch]),
     ("file", &[Kind::Pcap]),
     ("speed", &[Kind::Pcap]),
     ("capture", &[Kind::Pcap]),
+    ("router", &[Kind::Router]),
+    ("address", &[Kind::Router]),
+    ("proxy_arp", &[Kind::Router]),
+    ("advertise", &[Kind::Router]),
+    ("advertise_interval", &[Kind::Router]),
+    ("advertise_lifetime", &[Kind::Router]),
+    ("dhcp_range", &[Kind::Router]),
+    ("dhcp_host", &[Kind::Router]),
+    ("dhcp_lease", &[Kind::Router]),
+    ("dhcpv6", &[Kind::Router]),
+    ("dns", &[Kind::Router]),
 ];
 
 /// Whether a port of this kind has this setting.
@@ -166,7 +180,7 @@ pub const KEYS: &[Key<PortSettings>] = &[
     Key {
         name: "type",
         live: false,
-        takes: "afxdp, tap, packet, internal, patch, null, pcap, vxlan or geneve",
+        takes: "afxdp, tap, packet, internal, patch, null, pcap, vxlan, geneve or router",
         set: |port, text| {
             port.kind = Some(text.parse().ok()?);
             Some(())
@@ -354,6 +368,133 @@ pub const KEYS: &[Key<PortSettings>] = &[
     tunnel::DF,
     tunnel::UNDERLAY,
     tunnel::CHECK_SOURCE,
+    Key {
+        name: "router",
+        live: false,
+        takes: "the name of a router",
+        set: |port, text| {
+            port.router_port.router = Some(text.into());
+            Some(())
+        },
+        clear: |port| port.router_port.router = None,
+        show: |port| port.router_port.router.clone(),
+    },
+    Key {
+        name: "address",
+        live: true,
+        takes: "addresses with the lengths of their networks, with commas between: 10.0.1.1/24,fd00::1/64; at most 64, none of them the network itself",
+        set: |port, text| {
+            port.router_port.address = router::read::addresses(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.address.clear(),
+        show: |port| router::list(&port.router_port.address, ToString::to_string),
+    },
+    Key {
+        name: "proxy_arp",
+        live: true,
+        takes: "true or false",
+        set: |port, text| {
+            port.router_port.proxy_arp = key::boolean(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.proxy_arp = false,
+        show: |port| port.router_port.proxy_arp.then(|| "true".into()),
+    },
+    Key {
+        name: "advertise",
+        live: true,
+        takes: "true or false",
+        set: |port, text| {
+            port.router_port.advertise = key::boolean(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.advertise = false,
+        show: |port| port.router_port.advertise.then(|| "true".into()),
+    },
+    Key {
+        name: "advertise_interval",
+        live: true,
+        takes: "a number of seconds from 4 to 1800",
+        set: |port, text| {
+            port.router_port.advertise_interval = Some(key::number(text, 4..=1800)?);
+            Some(())
+        },
+        clear: |port| port.router_port.advertise_interval = None,
+        show: |port| port.router_port.advertise_interval.map(|n| n.to_string()),
+    },
+    Key {
+        name: "advertise_lifetime",
+        live: true,
+        takes: "a number of seconds from 0 (no default router) to 9000",
+        set: |port, text| {
+            port.router_port.advertise_lifetime = Some(key::number(text, 0..=9000)?);
+            Some(())
+        },
+        clear: |port| port.router_port.advertise_lifetime = None,
+        show: |port| port.router_port.advertise_lifetime.map(|n| n.to_string()),
+    },
+    Key {
+        name: "dhcp_range",
+        live: true,
+        takes: "IPv4 addresses and ranges of them, with commas between: 10.0.1.100-10.0.1.199; at most 65536 addresses",
+        set: |port, text| {
+            port.router_port.dhcp_range = router::read::ranges(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.dhcp_range.clear(),
+        show: |port| {
+            let show = |(first, last): &_| format!("{first}-{last}");
+            router::list(&port.router_port.dhcp_range, show)
+        },
+    },
+    Key {
+        name: "dhcp_host",
+        live: true,
+        takes: "hosts and their addresses, with commas between: 02:00:00:00:00:07@10.0.1.7",
+        set: |port, text| {
+            port.router_port.dhcp_host = router::read::hosts(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.dhcp_host.clear(),
+        show: |port| {
+            let show = |(mac, address): &_| format!("{}@{address}", key::show_mac(*mac));
+            router::list(&port.router_port.dhcp_host, show)
+        },
+    },
+    Key {
+        name: "dhcp_lease",
+        live: true,
+        takes: "a number of seconds from 60 to 31536000",
+        set: |port, text| {
+            port.router_port.dhcp_lease = Some(key::number(text, 60..=31_536_000)?);
+            Some(())
+        },
+        clear: |port| port.router_port.dhcp_lease = None,
+        show: |port| port.router_port.dhcp_lease.map(|n| n.to_string()),
+    },
+    Key {
+        name: "dhcpv6",
+        live: true,
+        takes: "true or false",
+        set: |port, text| {
+            port.router_port.dhcpv6 = key::boolean(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.dhcpv6 = false,
+        show: |port| port.router_port.dhcpv6.then(|| "true".into()),
+    },
+    Key {
+        name: "dns",
+        live: true,
+        takes: "addresses of servers of names, with commas between; at most 8",
+        set: |port, text| {
+            port.router_port.dns = router::read::servers(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.dns.clear(),
+        show: |port| router::list(&port.router_port.dns, ToString::to_string),
+    },
 ];
 
 impl Port {
@@ -422,6 +563,23 @@ impl PortSettings {
         }
         if tunnel::protocol(kind).is_some() {
             self.tunnel.check(kind)?;
+        }
+        if kind == Kind::Router {
+            if self.router_port.router.is_none() {
+                return Err(ModelError::Needs {
+                    kind,
+                    key: "router",
+                    takes: "the name of a router",
+                });
+            }
+            if self.vlan().mode != VlanMode::Access
+                && (self.tag.is_some() || !self.trunks.is_empty())
+            {
+                return Err(ModelError::Vlan(
+                    "a router's port is in one VLAN, tag=VLAN; give the router a port for each VLAN",
+                ));
+            }
+            self.router_port.check().map_err(ModelError::Router)?;
         }
         if kind == Kind::Pcap && self.file.is_none() && self.capture.is_none() {
             return Err(ModelError::Needs {
@@ -506,7 +664,7 @@ mod tests {
             ),
             (
                 &[("type", "dpdk")],
-                "type=dpdk is not possible: type takes afxdp, tap, packet, internal, patch, null, pcap, vxlan or geneve",
+                "type=dpdk is not possible: type takes afxdp, tap, packet, internal, patch, null, pcap, vxlan, geneve or router",
             ),
             (
                 &[("addr", "10.0.0.1")],

@@ -166,6 +166,36 @@ pub enum ModelError {
     /// A path that depends on where a process runs.
     #[error("{} is not possible: the path has to begin with /", .0.display())]
     Relative(PathBuf),
+    /// There is no such router.
+    #[error("there is no router {name}")]
+    NoRouter {
+        /// The one asked for.
+        name: String,
+        /// Those there are.
+        have: Vec<String>,
+    },
+    /// The name belongs to a router.
+    #[error("there is a router {0} already")]
+    RouterExists(String),
+    /// There is no such router's port.
+    #[error("there is no router's port {name}")]
+    NoRouterPort {
+        /// The one asked for.
+        name: String,
+        /// Those there are.
+        have: Vec<String>,
+    },
+    /// A router that still has ports.
+    #[error("router {router} has the port {port}")]
+    RouterInUse {
+        /// The router.
+        router: String,
+        /// One of its ports.
+        port: String,
+    },
+    /// A router's port that contradicts itself or another one.
+    #[error("{0}")]
+    Router(String),
     /// A patch port whose peer is itself, or belongs to somebody else.
     #[error("{0}")]
     Peer(String),
@@ -178,11 +208,16 @@ impl From<ModelError> for Refusal {
             ModelError::NoBridge { have, .. }
             | ModelError::NoPort { have, .. }
             | ModelError::NoMirror { have, .. }
-            | ModelError::NoUplink { have, .. } => Self::new(Code::NotFound, message).allowed(have),
+            | ModelError::NoUplink { have, .. }
+            | ModelError::NoRouter { have, .. }
+            | ModelError::NoRouterPort { have, .. } => {
+                Self::new(Code::NotFound, message).allowed(have)
+            }
             ModelError::BridgeExists(_)
             | ModelError::PortExists { .. }
             | ModelError::MirrorExists { .. }
             | ModelError::TunnelTaken(_)
+            | ModelError::RouterExists(_)
             | ModelError::OfPortTaken { .. } => Self::new(Code::Exists, message),
             ModelError::UplinkExists(ref device) => Self::new(Code::Exists, message)
                 .hint(format!("vsctl uplink rm {device} first, to change it")),
@@ -198,7 +233,12 @@ impl From<ModelError> for Refusal {
                 let hint = format!("remove the mirror {mirror} with del-mirror first");
                 Self::new(Code::Refused, message).hint(hint)
             }
+            ModelError::RouterInUse { ref port, .. } => {
+                let hint = format!("vsctl router port rm {port} removes the port");
+                Self::new(Code::Refused, message).hint(hint)
+            }
             ModelError::Name { .. }
+            | ModelError::Router(_)
             | ModelError::Value { .. }
             | ModelError::Tunnel(_)
             | ModelError::Vlan(_)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use vswitch_dpapi::{CtSettings, PortConfig};
+use vswitch_flow::Prefix;
 use vswitch_rpc::LOCAL_PORT;
 use vswitch_rpc::method::Options;
 use vswitch_rpc::port::Kind;
@@ -14,6 +15,7 @@ use super::mirror::{self, Mirror};
 use super::name::{self, Named};
 use super::port::{self, OF_PORT_MAX, Port, PortSettings};
 use super::refusal::ModelError;
+use super::router::{self, Router, RouterSettings};
 use super::ssl::Ssl;
 use super::tunnel;
 use super::uplink::{self, Uplink, UplinkSettings};
@@ -28,6 +30,12 @@ pub struct Switch {
     pub bridges: BTreeMap<String, Bridge>,
     /// The number the next bridge gets.
     pub next_bridge: u32,
+    /// By name.
+    #[serde(default)]
+    pub routers: BTreeMap<String, Router>,
+    /// The number the next router gets.
+    #[serde(default)]
+    pub next_router: u32,
     /// How connections are tracked.
     pub conntrack: CtSettings,
     /// How it proves to controllers who it is.
@@ -208,6 +216,7 @@ impl Switch {
         if let Some(kind) = settings.kind {
             self.check_tunnel(name, kind, &settings)?;
         }
+        self.check_router_port(bridge, name, &settings)?;
         Ok(settings)
     }
 
@@ -220,6 +229,7 @@ impl Switch {
         new.settings.check_kind(new.kind)?;
         self.check_peer(&new.name, &new.settings)?;
         self.check_tunnel(&new.name, new.kind, &new.settings)?;
+        self.check_router_port(self.bridge(bridge)?, &new.name, &new.settings)?;
         let id = self.free_port_id()?;
         let bridge = self.bridge_mut(bridge)?;
         let of_port = match new.settings.of_port {
@@ -277,6 +287,7 @@ impl Switch {
         settings.check_kind(port.kind)?;
         self.check_peer(name, &settings)?;
         self.check_tunnel(name, port.kind, &settings)?;
+        self.check_router_port(self.bridge(bridge)?, name, &settings)?;
         let ports = &mut self.bridge_mut(bridge)?.ports;
         ports.get_mut(name).expect("looked up just now").settings = settings;
         Ok(())
@@ -395,6 +406,117 @@ impl Switch {
         }
     }
 
+    /// The router of this name.
+    pub fn router(&self, name: &str) -> Result<&Router, ModelError> {
+        self.routers.get(name).ok_or_else(|| ModelError::NoRouter {
+            name: name.into(),
+            have: self.routers.keys().cloned().collect(),
+        })
+    }
+
+    /// Makes a router.
+    pub fn add_router(&mut self, name: &str, options: &Options) -> Result<(), ModelError> {
+        name::check(Named::Router, name)?;
+        if self.routers.contains_key(name) {
+            return Err(ModelError::RouterExists(name.into()));
+        }
+        let mut settings = RouterSettings::default();
+        key::apply(router::KEYS, "a router", When::New, &mut settings, options)?;
+        let router = Router {
+            id: self.next_router,
+            name: name.into(),
+            settings,
+        };
+        self.next_router += 1;
+        self.routers.insert(name.into(), router);
+        Ok(())
+    }
+
+    /// Removes a router that has no ports.
+    pub fn del_router(&mut self, name: &str) -> Result<Router, ModelError> {
+        self.router(name)?;
+        if let Some((_, port)) = self.router_ports(name).next() {
+            return Err(ModelError::RouterInUse {
+                router: name.into(),
+                port: port.name.clone(),
+            });
+        }
+        Ok(self.routers.remove(name).expect("looked up just now"))
+    }
+
+    /// The ports of a router, with their bridges.
+    pub fn router_ports<'a>(
+        &'a self,
+        router: &'a str,
+    ) -> impl Iterator<Item = (&'a Bridge, &'a Port)> {
+        self.ports().filter(move |(_, port)| {
+            port.kind == Kind::Router && port.settings.router_port.router.as_deref() == Some(router)
+        })
+    }
+
+    /// The router's port of this name, with its bridge.
+    pub fn router_port(&self, name: &str) -> Result<(&Bridge, &Port), ModelError> {
+        let found = self.port_anywhere(name);
+        let found = found.filter(|(_, port)| port.kind == Kind::Router);
+        found.ok_or_else(|| ModelError::NoRouterPort {
+            name: name.into(),
+            have: self
+                .ports()
+                .filter(|(_, port)| port.kind == Kind::Router)
+                .map(|(_, port)| port.name.clone())
+                .collect(),
+        })
+    }
+
+    /// Refuses a router's port that gets into the way of another one.
+    fn check_router_port(
+        &self,
+        bridge: &Bridge,
+        name: &str,
+        settings: &PortSettings,
+    ) -> Result<(), ModelError> {
+        let Some(router) = &settings.router_port.router else {
+            return Ok(());
+        };
+        self.router(router)?;
+        let vlan = settings.tag.unwrap_or(0);
+        for (place, other) in self.ports() {
+            if other.kind != Kind::Router || other.name == name {
+                continue;
+            }
+            let is_here = place.id == bridge.id && other.settings.tag.unwrap_or(0) == vlan;
+            if is_here && settings.addr.is_some() && settings.addr == other.settings.addr {
+                return Err(ModelError::Router(format!(
+                    "addr={} is taken by the router's port {} on bridge {}; stations of a network need \
+                     addresses of their own",
+                    key::show_mac(settings.addr.unwrap_or_default()),
+                    other.name,
+                    bridge.name
+                )));
+            }
+            let theirs = &other.settings.router_port;
+            let is_ours = theirs.router.as_ref() == Some(router);
+            for own in &settings.router_port.address {
+                for taken in &theirs.address {
+                    if is_here && own.address == taken.address {
+                        return Err(ModelError::Router(format!(
+                            "{} is an address of {} already, on the same network",
+                            own.address, other.name
+                        )));
+                    }
+                    if is_ours && own.overlaps(taken) && !is_link_local(own) {
+                        return Err(ModelError::Router(format!(
+                            "{own} of {name} and {taken} of {} overlap; the ports of a router are on \
+                             different networks",
+                            other.name
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The other end of a patch port: a patch port that names this one back.
     pub fn peer_of(&self, port: &Port) -> Option<&Port> {
         let name = port.settings.peer.as_deref()?;
@@ -464,6 +586,11 @@ fn loose_port(id: u32, name: &str, kind: Kind) -> Port {
         config: PortConfig::default(),
         settings: PortSettings::default(),
     }
+}
+
+/// Whether an address means something on its own link only, so that every link may have the network.
+fn is_link_local(own: &Prefix) -> bool {
+    matches!(own.address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 fn check_of_port(bridge: &Bridge, number: u32) -> Result<(), ModelError> {

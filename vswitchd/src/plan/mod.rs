@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vswitch_dpapi::{
-    BridgeId, BridgeSpec, Desired, FlowLimit, MirrorSpec, PortId, PortKind, PortSpec, VlanMode,
-    VlanSpec,
+    BridgeId, BridgeSpec, Desired, FlowLimit, MirrorSpec, PortId, PortKind, PortSpec, RouterId,
+    RouterSpec, VlanMode, VlanSpec,
 };
 use vswitch_flow::action::{Action, OfPort};
 use vswitch_flow::{FlowRule, Match};
@@ -48,6 +48,16 @@ pub fn desired(
             .map(|(bridge, port)| (BridgeId(bridge.id), port))
             .chain(switch.loose_ports().map(|port| (BridgeId::NONE, port)))
             .map(|(bridge, port)| self::port(switch, bridge, port, seen.get(&port.id)))
+            .collect(),
+        routers: switch
+            .routers
+            .values()
+            .map(|router| RouterSpec {
+                id: RouterId(router.id),
+                name: router.name.clone(),
+                neighbours_max: router.settings.neighbours,
+                errors_rate: router.settings.icmp_rate,
+            })
             .collect(),
     }
 }
@@ -94,6 +104,7 @@ fn port(switch: &Switch, bridge: BridgeId, port: &Port, seen: Option<&Seen>) -> 
         Some(seen) => (seen.mtu, seen.up),
         // A device that is not there passes nothing; when it comes it will be looked at.
         None if port.has_device() => (port.settings.mtu.unwrap_or(MTU), false),
+        None if port.kind == Kind::Router => (port.settings.mtu.unwrap_or(MTU), true),
         None => (port.settings.mtu.unwrap_or(MTU_MAX), true),
     };
     PortSpec {
@@ -115,9 +126,21 @@ fn port(switch: &Switch, bridge: BridgeId, port: &Port, seen: Option<&Seen>) -> 
             Kind::Vxlan | Kind::Geneve => tunnel(port),
             Kind::Uplink => PortKind::Uplink,
             Kind::Socket => PortKind::Socket,
+            Kind::Router => {
+                let own = &port.settings.router_port;
+                let router = own
+                    .router
+                    .as_ref()
+                    .and_then(|name| switch.routers.get(name));
+                // A port names a router that there is; the model sees to that.
+                let id = router.map_or(RouterId(u32::MAX), |router| RouterId(router.id));
+                PortKind::Router(Box::new(own.spec(id, router_mac(port))))
+            }
         },
         vlan: VlanSpec {
             mode: match vlan.mode {
+                // It is in one VLAN, that of untagged packets if nothing else is said.
+                _ if port.kind == Kind::Router => VlanMode::Access,
                 rpc::VlanMode::Access => VlanMode::Access,
                 rpc::VlanMode::Trunk => VlanMode::Trunk,
                 rpc::VlanMode::NativeTagged => VlanMode::NativeTagged,
@@ -136,6 +159,16 @@ fn tunnel(port: &Port) -> PortKind {
     let kind = tunnel::protocol(port.kind);
     let spec = kind.and_then(|kind| port.settings.tunnel.spec(kind));
     spec.map_or(PortKind::Null, |spec| PortKind::Tunnel(Box::new(spec)))
+}
+
+/// The address of a router's port on its bridge: what was set, or one of our own that goes with its
+/// number, which no other port of the switch has.
+pub fn router_mac(port: &Port) -> [u8; 6] {
+    let [a, b, c, d] = port.id.to_be_bytes();
+    // Locally administered; 0x5652 is "VR".
+    port.settings
+        .addr
+        .unwrap_or([0x02, 0x56, 0x52 ^ a, b, c, d])
 }
 
 /// The flows of a new bridge: a standalone one that no controller is to tell forwards at once.

@@ -13,17 +13,20 @@
 //!
 //! Rows are JSON under `version`, `switch` (numbers to be given next), `conntrack` (how connections are
 //! tracked, absent while that is as usual), `ssl` (files by which the switch proves who it is, if it does),
-//! `bridge/NAME`, `uplink/DEVICE` and `socket`. Flows, groups and meters are not here: they are the datapath's and
-//! their controllers'.
+//! `router/NAME`, `bridge/NAME`, `uplink/DEVICE` and `socket`. Routes have a table of their own, a row each, in
+//! postcard's encoding: a router's number, then where to and from where; which way. Flows, groups and meters are
+//! not here: they are the datapath's and their controllers'.
 //!
 //! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Bridge, Switch};
+use crate::control::routes::{RouteChanges, RouteKey, RouteMap};
+use crate::model::{Bridge, Router, Switch};
 
 /// The name of the file inside the run directory.
 pub const FILE_NAME: &str = "vswitch.db";
@@ -32,6 +35,10 @@ pub const FILE_NAME: &str = "vswitch.db";
 const VERSION: &[u8] = b"1";
 
 const ROWS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("rows");
+
+/// Routes: the router's number in network order and the key of the route; its target.
+const ROUTES: TableDefinition<'static, &'static [u8], &'static [u8]> =
+    TableDefinition::new("routes");
 
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +78,8 @@ pub struct Belief {
 #[derive(Serialize, Deserialize)]
 struct SwitchRow {
     next_bridge: u32,
+    #[serde(default)]
+    next_router: u32,
 }
 
 /// The open file.
@@ -124,9 +133,12 @@ impl Store {
     /// Makes `new` what a restart finds, `old` being what it would find now.
     pub fn save(&self, old: &Belief, new: &Belief) -> Result<(), StoreError> {
         self.write(|rows| {
-            if old.switch.next_bridge != new.switch.next_bridge {
+            if (old.switch.next_bridge, old.switch.next_router)
+                != (new.switch.next_bridge, new.switch.next_router)
+            {
                 let row = SwitchRow {
                     next_bridge: new.switch.next_bridge,
+                    next_router: new.switch.next_router,
                 };
                 rows.insert("switch", json(&row).as_slice())?;
             }
@@ -140,6 +152,16 @@ impl Store {
                 }
                 None => {
                     rows.remove("ssl")?;
+                }
+            }
+            for (name, router) in &new.switch.routers {
+                if old.switch.routers.get(name) != Some(router) {
+                    rows.insert(router_key(name).as_str(), json(router).as_slice())?;
+                }
+            }
+            for name in old.switch.routers.keys() {
+                if !new.switch.routers.contains_key(name) {
+                    rows.remove(router_key(name).as_str())?;
                 }
             }
             for (name, bridge) in &new.switch.bridges {
@@ -172,6 +194,90 @@ impl Store {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// The routes of all routers.
+    pub fn routes(&self) -> Result<BTreeMap<u32, RouteMap>, StoreError> {
+        let foreign = |why: String| StoreError::Foreign {
+            path: self.path.clone(),
+            why,
+        };
+        let mut routes: BTreeMap<u32, RouteMap> = BTreeMap::new();
+        let rows = self
+            .read_routes()
+            .map_err(|error| foreign(error.to_string()))?;
+        for (key, value) in rows {
+            let bad = |_| foreign("one of its routes cannot be read".to_owned());
+            let (router, rest) = key
+                .split_first_chunk::<4>()
+                .ok_or_else(|| foreign("one of its routes cannot be read".to_owned()))?;
+            let key: RouteKey = postcard::from_bytes(rest).map_err(bad)?;
+            let target = postcard::from_bytes(&value).map_err(bad)?;
+            let own = routes.entry(u32::from_be_bytes(*router)).or_default();
+            own.insert(key, target);
+        }
+        Ok(routes)
+    }
+
+    fn read_routes(&self) -> Result<RouteRows, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = match transaction.open_table(ROUTES) {
+            Ok(table) => table,
+            // Nobody has had a route yet.
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut rows = Vec::new();
+        for row in table.iter()? {
+            let (key, value) = row?;
+            rows.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(rows)
+    }
+
+    /// Forgets all routes of a router.
+    pub fn drop_routes(&self, router: u32) -> Result<(), StoreError> {
+        let result = (|| -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let first = router.to_be_bytes();
+                let mut rows = transaction.open_table(ROUTES)?;
+                match router.checked_add(1).map(u32::to_be_bytes) {
+                    Some(after) => rows.retain_in(&first[..]..&after[..], |_, _| false)?,
+                    None => rows.retain_in(&first[..].., |_, _| false)?,
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })();
+        result.map_err(|error| StoreError::Io {
+            path: self.path.clone(),
+            why: error.to_string(),
+        })
+    }
+
+    /// Makes changes to the routes of a router, all or none.
+    pub fn change_routes(&self, router: u32, changes: &RouteChanges) -> Result<(), StoreError> {
+        let result = (|| -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut rows = transaction.open_table(ROUTES)?;
+                for (key, target) in changes {
+                    let mut bytes = router.to_be_bytes().to_vec();
+                    bytes.extend(packed(key));
+                    match target {
+                        Some(target) => rows.insert(&bytes[..], &packed(target)[..])?,
+                        None => rows.remove(&bytes[..])?,
+                    };
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })();
+        result.map_err(|error| StoreError::Io {
+            path: self.path.clone(),
+            why: error.to_string(),
         })
     }
 
@@ -234,10 +340,14 @@ impl Store {
             } else if key == "switch" {
                 let row: SwitchRow = parse(&key, &value).map_err(foreign)?;
                 belief.switch.next_bridge = row.next_bridge;
+                belief.switch.next_router = row.next_router;
             } else if key == "conntrack" {
                 belief.switch.conntrack = parse(&key, &value).map_err(foreign)?;
             } else if key == "ssl" {
                 belief.switch.ssl = Some(parse(&key, &value).map_err(foreign)?);
+            } else if let Some(name) = key.strip_prefix("router/") {
+                let router: Router = parse(&key, &value).map_err(foreign)?;
+                belief.switch.routers.insert(name.into(), router);
             } else if let Some(name) = key.strip_prefix("bridge/") {
                 let bridge: Bridge = parse(&key, &value).map_err(foreign)?;
                 belief.switch.bridges.insert(name.into(), bridge);
@@ -275,6 +385,9 @@ impl Store {
 /// What is under each key, as it is in the file.
 type Rows = Vec<(String, Vec<u8>)>;
 
+/// The same of routes.
+type RouteRows = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Whether a file begins as redb's do; the inner error says what is wrong.
 fn check_magic(path: &Path) -> std::io::Result<Result<(), String>> {
     use std::io::Read;
@@ -295,6 +408,14 @@ fn uplink_key(name: &str) -> String {
     format!("uplink/{name}")
 }
 
+fn router_key(name: &str) -> String {
+    format!("router/{name}")
+}
+
+fn packed(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("routes are numbers and addresses")
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("rows are structs of strings, numbers and string maps")
 }
@@ -311,6 +432,7 @@ mod tests {
 
     use super::*;
     use crate::model::Ssl;
+    use vswitch_dpapi::RouteTarget;
     use vswitch_dpapi::conntrack::CtTimeout;
     use vswitch_rpc::method::Options;
 
@@ -367,6 +489,30 @@ mod tests {
         }
         drop(store);
         assert_eq!(Store::open(&path).unwrap().1, changed);
+    }
+
+    #[test]
+    fn routes_are_found_again_and_go_with_their_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let (store, _) = Store::open(&path).unwrap();
+        assert!(store.routes().unwrap().is_empty());
+        let key = |text: &str| -> RouteKey { (text.parse().unwrap(), None) };
+        let some = |text: &str| (key(text), Some(RouteTarget::Prohibit));
+        let all = vec![some("10.0.0.0/8"), some("10.0.0.0/16"), some("::/0")];
+        store.change_routes(7, &all).unwrap();
+        store.change_routes(8, &vec![some("10.0.0.0/8")]).unwrap();
+        store
+            .change_routes(7, &vec![(key("10.0.0.0/16"), None)])
+            .unwrap();
+        drop(store);
+        let (store, _) = Store::open(&path).unwrap();
+        let routes = store.routes().unwrap();
+        store.drop_routes(8).unwrap();
+        assert!(!store.routes().unwrap().contains_key(&8));
+        let seven: Vec<_> = routes[&7].keys().copied().collect();
+        assert_eq!(seven, [key("10.0.0.0/8"), key("::/0")]);
+        assert_eq!(routes[&8].len(), 1);
     }
 
     #[test]

@@ -1,0 +1,203 @@
+//! Routes of routers: kept beside what else should be, because there may be a million of them and a change
+//! of one must not touch the others.
+//!
+//! Law of a change: checked, then on disk, then in the datapath, then remembered; whatever fails takes
+//! everything before it back. A route names ports by their numbers, so a port goes only when no route
+//! names it.
+
+use std::collections::BTreeMap;
+
+use vswitch_dpapi::message::Request;
+use vswitch_dpapi::{PortId, RouteSpec, RouteTarget, RouterId};
+use vswitch_flow::Prefix;
+use vswitch_rpc::{Code, Refusal};
+
+use super::Control;
+use crate::dataplane::DataplaneError;
+use crate::store::StoreError;
+
+/// Most routes of a router. One takes about 200 bytes in each process.
+pub const ROUTES_MAX: usize = 2_000_000;
+
+/// Where to, and from where.
+pub type RouteKey = (Prefix, Option<Prefix>);
+
+/// The routes of one router, in the order of their prefixes.
+pub type RouteMap = BTreeMap<RouteKey, RouteTarget>;
+
+/// What is to become of some routes: a target, or none.
+pub type RouteChanges = Vec<(RouteKey, Option<RouteTarget>)>;
+
+impl Control {
+    /// Reads the routes that the store has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn load_routes(&mut self) -> Result<(), StoreError> {
+        self.routes = self.store.routes()?;
+        Ok(())
+    }
+
+    /// The routes of a router.
+    pub(crate) fn routes_of(&self, router: u32) -> &RouteMap {
+        static NONE: RouteMap = RouteMap::new();
+        self.routes.get(&router).unwrap_or(&NONE)
+    }
+
+    /// Makes changes to the routes of a router, all or none.
+    pub(crate) async fn change_routes(
+        &mut self,
+        router: u32,
+        changes: RouteChanges,
+    ) -> Result<(), Refusal> {
+        let routes = self.routes_of(router);
+        let come = changes
+            .iter()
+            .filter(|(key, target)| target.is_some() && !routes.contains_key(key));
+        let len = routes.len() + come.count();
+        if len > ROUTES_MAX {
+            let text = format!("that would be {len} routes; a router has at most {ROUTES_MAX}");
+            return Err(Refusal::new(Code::Refused, text));
+        }
+        let before: RouteChanges = changes
+            .iter()
+            .map(|(key, _)| (*key, routes.get(key).cloned()))
+            .collect();
+        self.store.change_routes(router, &changes)?;
+        let told = self.tell_routes(router, &changes).await;
+        if let Err(error) = told {
+            if let Err(error) = self.store.change_routes(router, &before) {
+                tracing::error!(%error, "routes that failed could not be taken out of the store");
+            }
+            return Err(error.into());
+        }
+        let routes = self.routes.entry(router).or_default();
+        for (key, target) in changes {
+            match target {
+                Some(target) => routes.insert(key, target),
+                None => routes.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    /// Removes all routes of a router; answers how many there were.
+    pub(crate) async fn clear_routes(&mut self, router: u32) -> Result<u64, Refusal> {
+        let len = self.routes_of(router).len() as u64;
+        if len == 0 {
+            return Ok(0);
+        }
+        self.store.drop_routes(router)?;
+        let request = Request::SetRoutes {
+            router: RouterId(router),
+            routes: Vec::new(),
+        };
+        let mut told = self.dataplane.tell(&request, &[]).await;
+        if told.as_ref().is_err_and(DataplaneError::is_loss) {
+            told = match self.recover().await {
+                Ok(()) => self.dataplane.tell(&request, &[]).await,
+                Err(error) => Err(error),
+            };
+        }
+        if let Err(error) = told {
+            let all = self.routes_of(router).iter();
+            let all = all
+                .map(|(key, target)| (*key, Some(target.clone())))
+                .collect();
+            if let Err(error) = self.store.change_routes(router, &all) {
+                tracing::error!(%error, "routes that stay could not be put back into the store");
+            }
+            return Err(error.into());
+        }
+        self.routes.remove(&router);
+        Ok(len)
+    }
+
+    async fn tell_routes(
+        &mut self,
+        router: u32,
+        changes: &RouteChanges,
+    ) -> Result<(), DataplaneError> {
+        let spec = |(key, target): &(RouteKey, Option<RouteTarget>)| {
+            let (prefix, source) = *key;
+            target.as_ref().map(|target| RouteSpec {
+                prefix,
+                source,
+                target: target.clone(),
+            })
+        };
+        let gone = changes.iter().filter(|(_, target)| target.is_none());
+        let request = Request::ChangeRoutes {
+            router: RouterId(router),
+            remove: gone.map(|(key, _)| *key).collect(),
+            add: changes.iter().filter_map(spec).collect(),
+        };
+        let mut told = self.dataplane.tell(&request, &[]).await;
+        if told.as_ref().is_err_and(DataplaneError::is_loss) {
+            // The next datapath has what we remember, so not these.
+            self.recover().await?;
+            told = self.dataplane.tell(&request, &[]).await;
+        }
+        told
+    }
+
+    /// Has the datapath take all routes that we remember.
+    pub(super) async fn set_all_routes(&mut self) -> Result<(), DataplaneError> {
+        let routers: Vec<u32> = self.belief.switch.routers.values().map(|r| r.id).collect();
+        for router in routers {
+            let routes = self.routes_of(router).iter();
+            let request = Request::SetRoutes {
+                router: RouterId(router),
+                routes: routes
+                    .map(|((prefix, source), target)| RouteSpec {
+                        prefix: *prefix,
+                        source: *source,
+                        target: target.clone(),
+                    })
+                    .collect(),
+            };
+            self.dataplane.tell(&request, &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the routes of a router that is no more.
+    pub(crate) fn forget_routes(&mut self, router: u32) {
+        if self.routes.remove(&router).is_some()
+            && let Err(error) = self.store.drop_routes(router)
+        {
+            // Its number is never given again, so nobody meets them.
+            tracing::error!(%error, "routes of a removed router stay in the store");
+        }
+    }
+
+    /// Refuses that these ports go while routes name them.
+    pub(crate) fn check_unrouted(&self, ports: &[PortId]) -> Result<(), Refusal> {
+        let names = |target: &RouteTarget| match target {
+            RouteTarget::Via(hops) => hops
+                .iter()
+                .any(|hop| hop.port.is_some_and(|port| ports.contains(&port))),
+            _ => false,
+        };
+        if ports.is_empty() {
+            return Ok(());
+        }
+        for (id, routes) in &self.routes {
+            let mut users = routes.iter().filter(|(_, target)| names(target));
+            if let Some(((prefix, _), _)) = users.next() {
+                let mut routers = self.belief.switch.routers.values();
+                let router = routers.find(|router| router.id == *id);
+                let name = router.map_or("?", |router| router.name.as_str());
+                let text = match users.count() {
+                    0 => format!("the route to {prefix} of router {name} leads by it"),
+                    more => {
+                        format!("the route to {prefix} and {more} more of router {name} lead by it")
+                    }
+                };
+                let hint = format!("remove them with vsctl route del {name} first");
+                return Err(Refusal::new(Code::Refused, text).hint(hint));
+            }
+        }
+        Ok(())
+    }
+}
