@@ -13,6 +13,7 @@ mod faults;
 mod matrix;
 mod openflow;
 mod replug;
+mod routing;
 mod shutdown;
 mod tunnels;
 mod uplink;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     trials.extend(faults::trials());
     trials.extend(tunnels::trials());
     trials.extend(openflow::trials());
+    trials.extend(routing::trials());
     trials.extend(matrix::trials(&rigs));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // The last switch ends while the sandbox still stands.

@@ -14,6 +14,8 @@ pub(crate) const SANDBOX_PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("ping", "iputils-ping"),
+    ("traceroute", "traceroute"),
+    ("busybox", "busybox"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("ovs-vswitchd", "openvswitch-switch"),
