@@ -25,7 +25,7 @@ const PACKETS: usize = 1 << 20;
 fn open_vswitch(kind: Kind) -> Option<[u32; 3]> {
     match kind {
         Kind::Exact => Some([120, 251, 522]),
-        Kind::Masked | Kind::Masquerade | Kind::Begin | Kind::New => None,
+        Kind::Masked | Kind::Routed | Kind::Masquerade | Kind::Begin | Kind::New => None,
         Kind::Normal => Some([126, 238, 306]),
         Kind::Wire => Some([102, 105, 113]),
     }

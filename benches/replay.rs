@@ -7,26 +7,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use vswitch_datapath::buffer::SharedFrames;
+use vswitch_datapath::buffer::{FramePool, SharedFrames};
 use vswitch_datapath::cache::ENTRIES_MAX;
 use vswitch_datapath::conntrack::request::{Meta, Request};
 use vswitch_datapath::conntrack::seen::{Kind as SeenKind, Seen};
 use vswitch_datapath::conntrack::tuple::{Family, Tuple};
 use vswitch_datapath::conntrack::{Conntrack, Filter};
 use vswitch_datapath::fdb::MacKey;
+use vswitch_datapath::neigh::{Heard, NeighbourKey, Waiting, Word};
 use vswitch_datapath::offload::Capabilities;
-use vswitch_datapath::pipeline::Tables;
+use vswitch_datapath::pipeline::{Routes, Tables};
 use vswitch_datapath::port::PortIndex;
 use vswitch_datapath::port::memory::MemoryQueue;
 use vswitch_datapath::port::null::NullQueue;
 use vswitch_datapath::tick::Tick;
 use vswitch_datapath::worker::{Inbox, QueueId, Route, Worker};
-use vswitch_dpapi::{BridgeId, Desired};
+use vswitch_dpapi::router::HopSpec;
+use vswitch_dpapi::{BridgeId, Desired, RouteTarget, RouterId};
 use vswitch_flow::action::{Nat, NatKind, NatPorts, NatRange, Subfield};
 use vswitch_flow::text::parse_flow;
-use vswitch_flow::{Action, Field, FlowRule, Match, OfPort};
+use vswitch_flow::{Action, Field, FlowRule, Match, OfPort, Prefix};
 use vswitch_packet::build::Builder;
-use vswitch_tests::sim::{bridge, normal, port};
+use vswitch_tests::sim::{bridge, normal, port, router, router_mac, router_port};
 
 /// Where frames come from, and where they go.
 const FROM: PortIndex = PortIndex(1);
@@ -50,6 +52,8 @@ pub enum Kind {
     Masked,
     /// One rule, NORMAL, with all addresses learned.
     Normal,
+    /// The same on two bridges with a router between them; the host beyond is a neighbour of it.
+    Routed,
     /// One rule, from port to port.
     Wire,
     /// A masquerade router; every flow is an established connection whose source is translated.
@@ -60,6 +64,12 @@ pub enum Kind {
     /// so many flows that the caches know none.
     New,
 }
+
+/// The ports of the router on the near and on the far bridge.
+const GATEWAYS: [u32; 2] = [3, 4];
+
+/// The host on the far bridge by which all others are reached.
+const BEYOND: [u8; 4] = [10, 128, 0, 2];
 
 /// Where all of the first port's hosts seem to be.
 const ROUTER: [u8; 4] = [10, 255, 0, 1];
@@ -72,10 +82,11 @@ const ZONE: u16 = 1;
 
 impl Kind {
     /// All, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Exact,
         Self::Masked,
         Self::Normal,
+        Self::Routed,
         Self::Wire,
         Self::Masquerade,
         Self::Begin,
@@ -89,6 +100,7 @@ impl Kind {
             Self::Exact => "10 rules, exact hit",
             Self::Masked => "10 rules, masked hit",
             Self::Normal => "NORMAL",
+            Self::Routed => "NORMAL, routed",
             Self::Wire => "in_port -> output",
             Self::Masquerade => "established, SNAT",
             Self::Begin => "new, SNAT",
@@ -106,7 +118,7 @@ impl Kind {
         let from = Match::any().with(Field::InPort, u128::from(FROM.0));
         let to = OfPort(TO.0);
         Ok(match self {
-            Self::Normal => vec![normal()],
+            Self::Normal | Self::Routed => vec![normal()],
             Self::Wire => vec![rule(1, from, to)],
             Self::Masquerade | Self::Begin => {
                 let [host, other] = ["02:00:00:00:03:01", "02:00:00:00:03:02"];
@@ -218,7 +230,11 @@ impl Kind {
             let [.., a, b, c] = flow.to_be_bytes();
             let host = (flow % HOSTS) as u8;
             let source = [2, 0, 0, (unseen >> 16) as u8, 1, host];
-            Builder::eth(source, [2, 0, 0, 0, 2, host])
+            let station = match self {
+                Self::Routed => router_mac(GATEWAYS[0]),
+                _ => [2, 0, 0, 0, 2, host],
+            };
+            Builder::eth(source, station)
                 .ipv4([10, a, b, c], [10, 200, b, c])
                 .udp(1000_u16.wrapping_add(unseen as u16), 2000)
                 .payload(&[0; 18])
@@ -226,6 +242,30 @@ impl Kind {
         };
         (0..len).map(frame).collect()
     }
+}
+
+/// Has the router know the station of the host beyond.
+fn meet(tables: &Tables, pool: &mut FramePool) -> Result<()> {
+    let router = tables.router(RouterId(1))?;
+    let key = NeighbourKey {
+        port: PortIndex(GATEWAYS[1]),
+        address: BEYOND.into(),
+    };
+    let packet = pool.packet(&[0; 60], FROM).context("no frames")?;
+    let from = PortIndex(GATEWAYS[0]);
+    router
+        .neighbours
+        .park(key, Waiting { packet, from }, Tick(0));
+    let station = [2, 0, 0, 0, 2, 0];
+    let heard = router.neighbours.hear(key, station, Word::Answer, Tick(0));
+    let Heard::Learned(_, packets) = heard else {
+        anyhow::bail!("the router does not believe its neighbour");
+    };
+    for waiting in packets {
+        pool.drop_packet(waiting.packet);
+    }
+    pool.drain();
+    Ok(())
 }
 
 /// Rules that no packet matches, and one in each table that leads on; the first reads addresses and
@@ -313,15 +353,45 @@ impl Replay {
     /// # Errors
     /// When there is no memory for frames.
     pub fn new(kind: Kind, flows: usize) -> Result<Self> {
-        let desired = Desired {
+        let is_routed = kind == Kind::Routed;
+        let mut desired = Desired {
             bridges: vec![bridge(1)],
-            ports: vec![port(FROM.0, 1), port(TO.0, 1)],
+            ports: vec![port(FROM.0, 1), port(TO.0, if is_routed { 2 } else { 1 })],
+            routers: Vec::new(),
         };
+        if is_routed {
+            let [near, far] = GATEWAYS;
+            desired.bridges.push(bridge(2));
+            desired.routers.push(router(1));
+            desired.ports.extend([
+                router_port(near, 1, 1, 0, &["10.0.0.1/9"]),
+                router_port(far, 2, 1, 0, &["10.128.0.1/9"]),
+            ]);
+        }
+        let shared = SharedFrames::new(4096, 1)?;
         let empty = Tables::build(&desired, None, 1, 7)?;
-        let tables = empty.set_flows(BridgeId(1), kind.rules()?, 2, Tick(0))?;
+        let mut tables = empty.set_flows(BridgeId(1), kind.rules()?, 2, Tick(0))?;
+        if is_routed {
+            tables = tables.set_flows(BridgeId(2), kind.rules()?, 3, Tick(0))?;
+            let hop = HopSpec {
+                gateway: Some(BEYOND.into()),
+                port: None,
+                weight: 1,
+            };
+            let mut routes = Routes::default();
+            let all: Prefix = "10.200.0.0/16".parse()?;
+            routes.put(&all, None, Arc::new(RouteTarget::Via(vec![hop])));
+            tables = tables.with_routes(RouterId(1), routes, std::iter::once(&all), 4)?;
+            meet(&tables, &mut FramePool::new(Arc::clone(&shared)))?;
+            let far = tables.bridge(BridgeId(2)).context("the far bridge")?;
+            far.fdb.learn(MacKey::new(0, 0x0200_0000_0200), TO, Tick(0));
+        }
         if let Some(bridge) = tables.bridge(BridgeId(1)) {
             for host in 0..HOSTS as u64 {
-                for (port, network) in [(FROM, 1), (TO, 2)] {
+                for (port, network) in [(FROM, 1), (TO, 2)]
+                    .into_iter()
+                    .take(2 - usize::from(is_routed))
+                {
                     let mac = 0x0200_0000_0000 | network << 8 | host;
                     bridge.fdb.learn(MacKey::new(0, mac), port, Tick(0));
                 }
@@ -333,7 +403,7 @@ impl Replay {
         let inbox = Inbox::new(None);
         let mut worker = Worker::new(
             0,
-            SharedFrames::new(4096, 1)?,
+            shared,
             Arc::new(tables),
             Arc::clone(&conntrack),
             11,
