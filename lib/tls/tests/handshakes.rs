@@ -1,12 +1,20 @@
 //! Whom our identities believe, and what is said of the others.
 
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a part of the harness, of which not every proof needs all"
+)]
+#[path = "../../../tests/harness/authority.rs"]
+mod authority;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use authority::{Authority, Papers};
 use tempfile::TempDir;
-use vswitch_tests::authority::{Authority, Papers};
 use vswitch_tls::rustls::{Connection, Error};
 use vswitch_tls::{BadIdentity, Files, Identity, explain};
 

@@ -83,7 +83,7 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use vswitch_tests::authority::Authority;
+    use crate::openflow::authority::Authority;
 
     use super::*;
 

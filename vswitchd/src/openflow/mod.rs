@@ -41,6 +41,15 @@ pub mod table_config;
 pub mod tables;
 pub mod turn;
 
+#[cfg(test)]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a part of the harness, of which not every proof needs all"
+)]
+#[path = "../../../tests/harness/authority.rs"]
+mod authority;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

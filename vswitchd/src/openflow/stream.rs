@@ -203,10 +203,10 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use vswitch_tests::authority::Authority;
     use vswitch_tls::{Files, Identity};
 
     use super::*;
+    use crate::openflow::authority::Authority;
 
     async fn read_all(stream: &mut Stream, mut size: usize) {
         let mut bytes = [0; 1000];
