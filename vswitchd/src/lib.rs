@@ -5,6 +5,8 @@
 //! and having [`control`] write the change to the [`store`] and tell the [`dataplane`] what [`plan`]
 //! makes of it.
 //!
+//! [`ipam`] knows the addresses of container networks.
+//!
 //! [`openflow`] is the second door: controllers and OpenFlow clients, whose changes to flows go past the
 //! store to the datapath.
 //!
@@ -17,6 +19,7 @@ pub mod control;
 pub mod coverage;
 pub mod dataplane;
 pub mod host;
+pub mod ipam;
 pub mod listen;
 pub mod log;
 pub mod model;

@@ -25,12 +25,13 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// The modules, each with the part of the program whose words are its own.
-const MODULES: [(&str, &str); 15] = [
+const MODULES: [(&str, &str); 16] = [
     ("command", "vswitchd::command"),
     ("control", "vswitchd::control"),
     ("coverage", "vswitchd::coverage"),
     ("dataplane", "vswitchd::dataplane"),
     ("host", "vswitchd::host"),
+    ("ipam", "vswitchd::ipam"),
     ("libraries", ""),
     ("listen", "vswitchd::listen"),
     ("log", "vswitchd::log"),
