@@ -209,9 +209,11 @@ fn subcommand(command: &'static Command, word: &'static str) -> clap::Command {
                 .num_args(0..)
                 .trailing_var_arg(true)
                 .allow_hyphen_values(true),
-            Argument::Valued(name, value, help) => {
-                clap::Arg::new(name).long(name).value_name(value).help(help)
-            }
+            Argument::Valued(name, value, help) => clap::Arg::new(name)
+                .long(name)
+                .value_name(value)
+                .help(help)
+                .allow_negative_numbers(true),
             Argument::Repeated(name, value, help) => clap::Arg::new(name)
                 .long(name)
                 .value_name(value)
@@ -356,9 +358,10 @@ pub fn parse(
         return Ok(None);
     };
     let call = match command.run {
-        Run::Ask(meaning, _) | Run::Talk(meaning, _) | Run::Either(_, meaning, _) => {
-            Some(meaning(&Typed::new(matches))?)
-        }
+        Run::Ask(meaning, _)
+        | Run::Talk(meaning, _)
+        | Run::Either(_, meaning, _)
+        | Run::Inside(meaning, _) => Some(meaning(&Typed::new(matches))?),
         Run::OpenFlow(_) | Run::Watch(_) => None,
     };
     Ok(Some((command, call)))

@@ -77,6 +77,25 @@ pub enum Failure {
     /// OpenFlow did not go well.
     #[error(transparent)]
     OpenFlow(#[from] Trouble),
+    /// There is nothing to run.
+    #[error("sandbox exec needs a command to run")]
+    NoProgram,
+    /// The namespace cannot be entered.
+    #[error("the network namespace {path} cannot be entered: {error}")]
+    Namespace {
+        /// The file that stands for it.
+        path: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The program cannot be run.
+    #[error("{program} cannot be run: {error}")]
+    Program {
+        /// Which.
+        program: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// Two things that were compared are not alike; what differs is within.
     #[error("there are differences")]
     Differs(Box<Answer>),

@@ -27,9 +27,16 @@ pub mod openflow;
 pub mod output;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vswitch_rpc::Call;
+use vswitch_rpc::envelope::decode_reply;
+use vswitch_rpc::sandbox::Place;
 
 use args::{Globals, Typed};
 use client::Client;
@@ -110,8 +117,32 @@ fn carry_out(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failur
             let reply = ask(&globals, &meaning(&typed)?)?;
             write(&render(print, &globals, &typed, reply)?)
         }
+        Run::Inside(meaning, program) => {
+            let words = program(&typed);
+            let reply = ask(&globals, &meaning(&typed)?)?;
+            let place: Place = decode_reply(reply)?;
+            Err(run_inside(&place, &words))
+        }
         Run::Watch(watch) => watch(&typed, &session, &mut io::stdout().lock()),
     }
+}
+
+/// Becomes a program in a network namespace; why not, if that fails.
+fn run_inside(place: &Place, words: &[String]) -> Failure {
+    let Some((program, arguments)) = words.split_first() else {
+        return Failure::NoProgram;
+    };
+    let entered = File::open(&place.path).and_then(|netns| {
+        move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(())
+    });
+    if let Err(error) = entered {
+        let path = place.path.clone();
+        return Failure::Namespace { path, error };
+    }
+    let error = Command::new(program).args(arguments).exec();
+    let program = program.clone();
+    Failure::Program { program, error }
 }
 
 /// Writes what an OpenFlow command found; a difference is written and fails.

@@ -14,6 +14,8 @@ use crate::programs::{collect, limited, must};
 pub struct Namespace {
     /// `None`: the namespace of the sandbox itself, where the switch runs.
     name: Option<String>,
+    /// We made it, so we remove it.
+    made: bool,
     netns: Netns,
 }
 
@@ -21,7 +23,11 @@ impl Namespace {
     /// The namespace of the calling thread.
     pub fn here() -> Result<Self> {
         let netns = Netns::current().context("the own namespace")?;
-        let here = Self { name: None, netns };
+        let here = Self {
+            name: None,
+            made: false,
+            netns,
+        };
         here.prepare()?;
         Ok(here)
     }
@@ -32,11 +38,22 @@ impl Namespace {
         let netns = Netns::named(name).with_context(|| format!("namespace {name}"))?;
         let made = Self {
             name: Some(name.to_owned()),
+            made: true,
             netns,
         };
         made.prepare()?;
         made.ip(&["link", "set", "lo", "up"])?;
         Ok(made)
+    }
+
+    /// One that somebody else made and removes.
+    pub fn named(name: &str) -> Result<Self> {
+        let netns = Netns::named(name).with_context(|| format!("namespace {name}"))?;
+        Ok(Self {
+            name: Some(name.to_owned()),
+            made: false,
+            netns,
+        })
     }
 
     /// Two of them, `<label>-left` and `<label>-right`.
@@ -107,7 +124,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
+        if let Some(name) = self.name.as_ref().filter(|_| self.made) {
             // It may be gone already, and a drop has nobody to tell.
             let _ = collect(limited("ip").args(["netns", "del", name]));
         }

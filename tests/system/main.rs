@@ -11,6 +11,7 @@ mod cable;
 mod connections;
 mod faults;
 mod matrix;
+mod networks;
 mod openflow;
 mod replug;
 mod routing;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     trials.extend(tunnels::trials());
     trials.extend(openflow::trials());
     trials.extend(routing::trials());
+    trials.extend(networks::trials());
     trials.extend(matrix::trials(&rigs));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // The last switch ends while the sandbox still stands.

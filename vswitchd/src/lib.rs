@@ -5,7 +5,8 @@
 //! and having [`control`] write the change to the [`store`] and tell the [`dataplane`] what [`plan`]
 //! makes of it.
 //!
-//! [`ipam`] knows the addresses of container networks.
+//! Container networks are a part of the model; [`ipam`] knows their addresses, and a [`driver`] says what they
+//! are in the switch.
 //!
 //! [`openflow`] is the second door: controllers and OpenFlow clients, whose changes to flows go past the
 //! store to the datapath.
@@ -18,6 +19,7 @@ pub mod command;
 pub mod control;
 pub mod coverage;
 pub mod dataplane;
+pub mod driver;
 pub mod host;
 pub mod ipam;
 pub mod listen;

@@ -25,11 +25,12 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// The modules, each with the part of the program whose words are its own.
-const MODULES: [(&str, &str); 16] = [
+const MODULES: [(&str, &str); 17] = [
     ("command", "vswitchd::command"),
     ("control", "vswitchd::control"),
     ("coverage", "vswitchd::coverage"),
     ("dataplane", "vswitchd::dataplane"),
+    ("driver", "vswitchd::driver"),
     ("host", "vswitchd::host"),
     ("ipam", "vswitchd::ipam"),
     ("libraries", ""),

@@ -138,6 +138,9 @@ async fn serve(mut control: Control, rundir: PathBuf) -> Result<()> {
     let mut watch = Watch::start().context("no news of devices from the kernel")?;
     let mut follow = Follow::start().context("no news of routes from the kernel")?;
     control.recover().await?;
+    if let Err(refusal) = control.bury().await {
+        tracing::warn!(%refusal, "sandboxes that are gone could not be forgotten");
+    }
     let mut server = Server::start(&rundir.join(SOCKET_NAME))
         .with_context(|| format!("cannot listen in {}", rundir.display()))?;
     let mut tools = unixctl::Server::start(&socket_path(&rundir, std::process::id()))

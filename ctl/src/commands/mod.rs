@@ -6,12 +6,15 @@ pub mod appctl;
 pub mod bridge;
 pub mod datapath;
 pub mod dpctl;
+pub mod endpoint;
 pub mod fdb;
 pub mod flow;
 pub mod mirror;
+pub mod network;
 pub mod openflow;
 pub mod port;
 pub mod router;
+pub mod sandbox;
 pub mod ssl;
 pub mod switch;
 pub mod uplink;
@@ -59,6 +62,9 @@ pub type Talk = fn(&Typed<'_>, &mut Client) -> Result<Answer, Failure>;
 /// Speaks OpenFlow and prints while it goes on.
 pub type Watch = fn(&Typed<'_>, &Session, &mut dyn Write) -> Result<(), Failure>;
 
+/// The words of a program to run.
+pub type Program = fn(&Typed<'_>) -> Vec<String>;
+
 /// How a command is carried out.
 #[derive(Debug)]
 pub enum Run {
@@ -72,6 +78,8 @@ pub enum Run {
     Either(Exchange, Meaning, Print),
     /// OpenFlow with a bridge, until interrupted.
     Watch(Watch),
+    /// One question to `vswitchd` that is answered with a namespace, and a program that is run there.
+    Inside(Meaning, Program),
 }
 
 /// A command line that works, and what it does.
@@ -162,6 +170,12 @@ pub const GROUPS: &[(&str, &str)] = &[
     ("router port", "Where routers meet bridges"),
     ("route", "Which way a router sends packets"),
     ("neigh", "What a router knows of its neighbours"),
+    ("network", "Container networks"),
+    (
+        "sandbox",
+        "Network namespaces that are connected to container networks",
+    ),
+    ("endpoint", "Who is on which container network"),
 ];
 
 /// Every command, in the order of the help.
@@ -229,6 +243,19 @@ pub const COMMANDS: &[Command] = &[
     openflow::ports::PROBE,
     openflow::watch::MONITOR,
     openflow::watch::SNOOP,
+    network::CREATE,
+    network::LIST,
+    network::INSPECT,
+    network::REMOVE,
+    network::PRUNE,
+    network::CONNECT,
+    network::DISCONNECT,
+    sandbox::CREATE,
+    sandbox::LIST,
+    sandbox::REMOVE,
+    sandbox::EXEC,
+    endpoint::LIST,
+    endpoint::INSPECT,
     fdb::SHOW,
     fdb::FLUSH,
     fdb::STATS,

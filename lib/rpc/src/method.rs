@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Code, Refusal};
-use crate::{bridge, datapath, dpctl, flow, mirror, port, router, show, ssl, uplink};
+use crate::{
+    bridge, datapath, dpctl, flow, mirror, network, port, router, sandbox, show, ssl, uplink,
+};
 
 /// Settings as they were typed: `key=value`. `vswitchd` knows the keys and refuses the others with
 /// the list of those it allows.
@@ -160,6 +162,20 @@ methods! {
     UplinkAdd(uplink::UplinkAdd) = "uplink-add" -> uplink::Info;
     UplinkRm(uplink::UplinkRm) = "uplink-rm" -> Done;
     UplinkLs(uplink::UplinkLs) = "uplink-ls" -> Vec<uplink::Info>;
+
+    NetworkCreate(network::NetworkCreate) = "network-create" -> network::Created;
+    NetworkLs(network::NetworkLs) = "network-ls" -> Vec<network::Network>;
+    NetworkInspect(network::NetworkInspect) = "network-inspect" -> network::Network;
+    NetworkRm(network::NetworkRm) = "network-rm" -> Done;
+    NetworkPrune(network::NetworkPrune) = "network-prune" -> Vec<String>;
+    NetworkConnect(network::NetworkConnect) = "network-connect" -> network::Endpoint;
+    NetworkDisconnect(network::NetworkDisconnect) = "network-disconnect" -> Done;
+    EndpointLs(network::EndpointLs) = "endpoint-ls" -> Vec<network::Endpoint>;
+    EndpointInspect(network::EndpointInspect) = "endpoint-inspect" -> network::Endpoint;
+    SandboxCreate(sandbox::SandboxCreate) = "sandbox-create" -> network::Created;
+    SandboxLs(sandbox::SandboxLs) = "sandbox-ls" -> Vec<sandbox::Sandbox>;
+    SandboxRm(sandbox::SandboxRm) = "sandbox-rm" -> Done;
+    SandboxExec(sandbox::SandboxExec) = "sandbox-exec" -> sandbox::Place;
 
     FdbShow(bridge::FdbShow) = "fdb-show" -> Vec<bridge::FdbEntry>;
     FdbFlush(bridge::FdbFlush) = "fdb-flush" -> Done;

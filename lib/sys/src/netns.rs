@@ -1,8 +1,8 @@
 //! Network namespaces: naming one and entering it.
 //!
 //! For whatever must act inside another namespace: sockets stay in the namespace in which they
-//! were made, so a thread enters, makes the socket and ends. Not for creating namespaces; whoever
-//! wants one asks `ip netns add`, which also gives it a name that people can use.
+//! were made, so a thread enters, makes the socket and ends. A new namespace ([`Netns::create`]) has no name;
+//! whoever makes one gives it a name that people can use, or it goes with its last user.
 //!
 //! Law: a namespace is a property of a *thread*. Only a thread that was started for the purpose
 //! enters one ([`Netns::run`]), so no thread of a pool ever finds itself elsewhere and nothing has
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// `SIOCGSKNS` of linux/sockios.h
 const SIOCGSKNS: libc::Ioctl = 0x894c;
@@ -32,6 +32,28 @@ impl Netns {
     /// The namespace of the calling thread.
     pub fn current() -> io::Result<Self> {
         Self::at(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// Makes a namespace and runs `work` inside, on a thread of its own, and waits for it. The namespace goes
+    /// when nothing is left that holds it: `work` sees to that.
+    ///
+    /// # Errors
+    /// When there is no thread or no namespace to be had; then `work` never ran.
+    ///
+    /// # Panics
+    /// When `work` does.
+    pub fn create<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, || {
+                    // SAFETY: unsharing the network namespace of a thread that was started for it changes
+                    // no memory and no descriptor.
+                    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+                    Ok(work())
+                })?;
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
     }
 
     /// The namespace that `ip netns` calls `name`.
@@ -126,7 +148,6 @@ impl AsFd for Netns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::thread::{UnshareFlags, unshare_unsafe};
     use std::os::unix::fs::MetadataExt;
 
     fn identity() -> u64 {

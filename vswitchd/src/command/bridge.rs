@@ -15,7 +15,7 @@ use vswitch_rpc::{Code, Refusal};
 use crate::control::{ChangeError, Control};
 use crate::dataplane::unexpected;
 use crate::host::device;
-use crate::model::{Bridge, bridge, key};
+use crate::model::{Bridge, ModelError, bridge, key};
 use crate::openflow::tables::Tables;
 use crate::plan;
 
@@ -35,6 +35,7 @@ impl Control {
 
     pub(super) async fn del_br(&mut self, call: DelBr) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
+        self.check_no_network(&call.name)?;
         let bridge = next.switch.del_bridge(&call.name)?;
         let ports: Vec<_> = bridge.ports.values().map(|port| PortId(port.id)).collect();
         self.check_unrouted(&ports)?;
@@ -49,11 +50,31 @@ impl Control {
     pub(super) async fn set_br(&mut self, call: SetBr) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
         let before = next.switch.bridge(&call.name)?.clone();
+        if ["fail_mode", "controller"]
+            .iter()
+            .any(|key| call.options.contains_key(*key))
+        {
+            self.check_no_network(&call.name)?;
+        }
         next.switch.set_bridge(&call.name, &call.options)?;
         self.commit(next, Vec::new()).await?;
         let after = self.belief.switch.bridge(&call.name)?.clone();
         self.turn_flows(&before, &after).await?;
         Ok(Done {})
+    }
+
+    /// Refuses what would take a container network its bridge or its flows.
+    fn check_no_network(&self, bridge: &str) -> Result<(), Refusal> {
+        let network = self.belief.switch.bridge(bridge)?.network.as_ref();
+        let network = network.and_then(|id| self.belief.containers.network(id).ok());
+        match network {
+            Some(network) => Err(ModelError::OfNetwork {
+                what: format!("the bridge {bridge}"),
+                network: network.name.clone(),
+            }
+            .into()),
+            None => Ok(()),
+        }
     }
 
     /// Gives a bridge the flows that come with its new settings, and takes those away that came
@@ -170,7 +191,7 @@ impl Control {
 }
 
 /// An address that nobody else has: random, locally administered, not a group's.
-fn random_mac() -> Result<[u8; 6], Refusal> {
+pub(super) fn random_mac() -> Result<[u8; 6], Refusal> {
     let mut mac = [0; 6];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut mac))

@@ -2,6 +2,7 @@
 
 pub mod appctl;
 mod bridge;
+mod containers;
 mod datapath;
 mod flow;
 mod frame;
@@ -65,6 +66,19 @@ impl Control {
             Call::FindRoute(call) => reply(self.find_route(&call).await),
             Call::ShowNeighbours(call) => reply(self.show_neighbours(&call).await),
             Call::FlushNeighbours(call) => reply(self.flush_neighbours(&call).await),
+            Call::NetworkCreate(call) => reply(self.network_create(call).await),
+            Call::NetworkLs(_) => reply(self.network_ls()),
+            Call::NetworkInspect(call) => reply(self.network_inspect(&call)),
+            Call::NetworkRm(call) => reply(self.network_rm(call).await),
+            Call::NetworkPrune(_) => reply(self.network_prune().await),
+            Call::NetworkConnect(call) => reply(self.network_connect(call).await),
+            Call::NetworkDisconnect(call) => reply(self.network_disconnect(call).await),
+            Call::EndpointLs(_) => reply(self.endpoint_ls()),
+            Call::EndpointInspect(call) => reply(self.endpoint_inspect(&call)),
+            Call::SandboxCreate(call) => reply(self.sandbox_create(call).await),
+            Call::SandboxLs(_) => reply(self.sandbox_ls()),
+            Call::SandboxRm(call) => reply(self.sandbox_rm(call).await),
+            Call::SandboxExec(call) => reply(self.sandbox_exec(&call)),
             Call::FdbShow(call) => reply(self.fdb_show(&call).await),
             Call::FdbFlush(call) => reply(self.fdb_flush(&call).await),
             Call::FdbStats(call) => reply(self.fdb_stats(&call).await),

@@ -10,9 +10,10 @@ use vswitch_rpc::port::{
 
 use crate::control::Control;
 use crate::dataplane::unexpected;
+use crate::driver;
 use crate::host::{Device, DeviceError, device};
 use crate::model::switch::NewPort;
-use crate::model::{key, port};
+use crate::model::{ModelError, key, port};
 
 impl Control {
     pub(super) async fn add_port(&mut self, call: AddPort) -> Result<Added, Refusal> {
@@ -85,6 +86,16 @@ impl Control {
 
     pub(super) async fn del_port(&mut self, call: DelPort) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
+        let containers = &next.containers;
+        let mut endpoints = containers.endpoints().into_iter();
+        let endpoint = endpoints.find(|one| driver::bridge::port_name(one) == call.name);
+        if let Some(network) = endpoint.and_then(|one| containers.network_by_id(&one.network)) {
+            return Err(ModelError::OfNetwork {
+                what: format!("the port {}", call.name),
+                network: network.name.clone(),
+            }
+            .into());
+        }
         let port = next.switch.del_port(&call.bridge, &call.name)?;
         self.check_unrouted(&[PortId(port.id)])?;
         self.commit(next, Vec::new()).await?;

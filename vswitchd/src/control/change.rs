@@ -5,11 +5,13 @@
 
 use vswitch_dpapi::message::{Reply, Request};
 use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Event, Removal};
-use vswitch_flow::FlowSelect;
+use vswitch_flow::{FlowRule, FlowSelect};
 use vswitch_rpc::{Code, Refusal};
 
 use super::Control;
 use crate::dataplane::{DataplaneError, unexpected};
+use crate::driver;
+use crate::model::Bridge;
 use crate::openflow::tables::Tables;
 use crate::plan;
 
@@ -116,6 +118,16 @@ impl Control {
         self.agent.note(event);
     }
 
+    /// The flows that come with a bridge.
+    fn first_flows(&self, bridge: &Bridge) -> Vec<FlowRule> {
+        let network = bridge.network.as_ref().and_then(|id| id.parse().ok());
+        let containers = &self.belief.containers;
+        match network.and_then(|id| containers.network_by_id(&id)) {
+            Some(network) => driver::bridge::flows(network, bridge),
+            None => plan::first_flows(bridge),
+        }
+    }
+
     /// Has the datapath take the flows, groups and meters of a bridge that we remember, or those
     /// that its settings bring.
     pub(super) async fn set_tables(&mut self, bridge: u32) -> Result<(), DataplaneError> {
@@ -123,7 +135,7 @@ impl Control {
             let mut bridges = self.belief.switch.bridges.values();
             let first = bridges
                 .find(|other| other.id == bridge)
-                .map(plan::first_flows);
+                .map(|bridge| self.first_flows(bridge));
             let tables = Tables::with_flows(first.unwrap_or_default());
             self.tables.insert(bridge, tables);
         }

@@ -65,6 +65,7 @@ impl Control {
         let mut ports: Vec<Port> = self.belief.switch.all_ports().cloned().collect();
         // The first AF_XDP port has the kernel pin all packet memory; the others need not wait.
         ports.sort_by_key(|port| matches!(port.kind, Kind::Afxdp | Kind::Uplink));
+        self.settle_sandboxes();
         // Devices first, since what is seen of them is part of what should be.
         for port in &ports {
             if !attached.contains(&port.id) {
@@ -181,6 +182,7 @@ impl Control {
                 let mac = self.mac(port);
                 device::make(port, mac).map(|device| {
                     self.devices.insert(port.id, device);
+                    self.dress_again(port);
                 })
             }
         };

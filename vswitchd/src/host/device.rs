@@ -17,6 +17,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use ipnet::IpNet;
 use vswitch_dpapi::{Attachment, XskMode};
 use vswitch_rpc::port::Kind;
 use vswitch_rpc::{Code, Refusal};
@@ -595,6 +596,22 @@ fn make_pcap(port: &Port) -> Result<Device, DeviceError> {
 }
 
 impl Device {
+    /// Gives the device the addresses of a host, and sets it up where it has some.
+    ///
+    /// # Errors
+    /// When the kernel refuses; what was given so far stays.
+    pub fn dress(&self, addresses: &[IpNet]) -> io::Result<()> {
+        let Some(link) = self.link.as_ref().filter(|_| !addresses.is_empty()) else {
+            return Ok(());
+        };
+        self.place.with_links(|links| {
+            for address in addresses {
+                links.add_address(link.ifindex, *address)?;
+            }
+            links.set_up(link.ifindex, true)
+        })
+    }
+
     /// Takes over the descriptors that a running datapath has for a port.
     pub fn adopt(attachment: Attachment, fds: Vec<OwnedFd>) -> Option<Self> {
         let mut fds = fds;

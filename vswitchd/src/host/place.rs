@@ -14,7 +14,7 @@ use vswitch_sys::netns::Netns;
 use super::netlink::Netlink;
 
 /// Where names of namespaces live (`ip netns`).
-const NAMED: &str = "/run/netns";
+pub(super) const NAMED: &str = "/run/netns";
 
 /// The kernel's identity of a namespace: device and inode of its file. Unique among those that
 /// live.
@@ -32,6 +32,11 @@ impl NamespaceId {
     pub fn at(path: &Path) -> io::Result<Self> {
         let stat = rustix::fs::stat(path)?;
         Ok(Self(stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether both are files of one file system, so that neither is mounted on the other.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.0 == other.0
     }
 
     /// Of the calling thread's namespace.
@@ -104,6 +109,14 @@ impl Place {
             Err(_) => id.to_string(),
         };
         Self::Other { path, label }
+    }
+
+    /// A file that stands for it; `None` for our own.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Own => None,
+            Self::Other { path, .. } => Some(path),
+        }
     }
 
     /// What people call it; `None` for our own.

@@ -32,6 +32,9 @@ pub struct Bridge {
     pub ports: BTreeMap<String, Port>,
     /// By name.
     pub mirrors: BTreeMap<String, Mirror>,
+    /// The id of the container network that it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// What can be set on a bridge.

@@ -1,4 +1,5 @@
-//! What should be: bridges, ports, mirrors and their settings, and the rules they obey.
+//! What should be: bridges, ports, mirrors and their settings, and the rules they obey; and the container
+//! networks that bridges are made for ([`containers`]).
 //!
 //! Pure: no file, socket, device, clock or chance. Whoever changes the switch takes a copy, changes
 //! the copy, carries the difference out, and keeps the copy when all of that has worked.
@@ -9,6 +10,7 @@
 //! port's peer, which may come later.
 
 pub mod bridge;
+pub mod containers;
 pub mod key;
 pub mod mirror;
 pub mod name;

@@ -163,6 +163,17 @@ pub enum ModelError {
         /// The mirror.
         mirror: String,
     },
+    /// What a container network wants of the switch.
+    #[error("{0}")]
+    Network(String),
+    /// What belongs to a container network goes with it.
+    #[error("{what} belongs to the network {network}")]
+    OfNetwork {
+        /// A bridge or a port.
+        what: String,
+        /// The network.
+        network: String,
+    },
     /// A path that depends on where a process runs.
     #[error("{} is not possible: the path has to begin with /", .0.display())]
     Relative(PathBuf),
@@ -229,6 +240,10 @@ impl From<ModelError> for Refusal {
                 .hint("remove the port with del-port and add it again"),
             ModelError::LocalStays(bridge) => Self::new(Code::Refused, message)
                 .hint(format!("vsctl del-br {bridge} removes the bridge")),
+            ModelError::OfNetwork { ref network, .. } => {
+                let hint = format!("see `vsctl network inspect {network}`");
+                Self::new(Code::Refused, message).hint(hint)
+            }
             ModelError::UsedByMirror { ref mirror, .. } => {
                 let hint = format!("remove the mirror {mirror} with del-mirror first");
                 Self::new(Code::Refused, message).hint(hint)
@@ -246,6 +261,7 @@ impl From<ModelError> for Refusal {
             | ModelError::OfPortsExhausted(_)
             | ModelError::PortsExhausted
             | ModelError::Mirror(_)
+            | ModelError::Network(_)
             | ModelError::Relative(_)
             | ModelError::Peer(_) => Self::new(Code::Refused, message),
         }

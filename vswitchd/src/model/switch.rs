@@ -172,10 +172,42 @@ impl Switch {
             mac,
             ports: BTreeMap::from([(name.to_owned(), local)]),
             mirrors: BTreeMap::new(),
+            network: None,
         };
         self.next_bridge += 1;
         self.bridges.insert(name.into(), bridge);
         Ok(())
+    }
+
+    /// Makes the bridge of a container network, which forwards nothing by itself.
+    pub fn add_network_bridge(
+        &mut self,
+        name: &str,
+        network: &str,
+        mac: [u8; 6],
+        mtu: Option<u32>,
+    ) -> Result<(), ModelError> {
+        let secure = Options::from([("fail_mode".into(), "secure".into())]);
+        self.add_bridge(name, &secure, mac)?;
+        let bridge = self.bridge_mut(name)?;
+        bridge.network = Some(network.into());
+        if let Some(local) = bridge.ports.get_mut(name) {
+            local.settings.mtu = mtu;
+        }
+        Ok(())
+    }
+
+    /// The bridge of a container network.
+    pub fn network_bridge(&self, network: &str) -> Result<&Bridge, ModelError> {
+        let mut bridges = self.bridges.values();
+        let found = bridges.find(|bridge| bridge.network.as_deref() == Some(network));
+        found.ok_or_else(|| self.no_bridge(network))
+    }
+
+    /// Removes the bridge of a container network with all it has.
+    pub fn del_network_bridge(&mut self, network: &str) {
+        self.bridges
+            .retain(|_, bridge| bridge.network.as_deref() != Some(network));
     }
 
     /// Removes a bridge with all it has.

@@ -13,26 +13,33 @@
 //!
 //! Rows are JSON under `version`, `switch` (numbers to be given next), `conntrack` (how connections are
 //! tracked, absent while that is as usual), `ssl` (files by which the switch proves who it is, if it does),
-//! `router/NAME`, `bridge/NAME`, `uplink/DEVICE` and `socket`. Routes have a table of their own, a row each, in
+//! `router/NAME`, `bridge/NAME`, `uplink/DEVICE` and `socket`; of container networks `network/ID`,
+//! `endpoint/ID`, `sandbox/ID`, `site` (chance that default subnets of IPv6 are made of) and `graves` (namespaces
+//! that are to be taken away). Routes have a table of their own, a row each, in
 //! postcard's encoding: a router's number, then where to and from where; which way. Flows, groups and meters are
 //! not here: they are the datapath's and their controllers'.
 //!
 //! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::control::routes::{RouteChanges, RouteKey, RouteMap};
+use crate::model::containers::{Containers, Id, Network};
 use crate::model::{Bridge, Router, Switch};
 
 /// The name of the file inside the run directory.
 pub const FILE_NAME: &str = "vswitch.db";
 
-/// The version of the rows. A file with another is refused.
-const VERSION: &[u8] = b"1";
+/// The version of the rows. A file with a later one is refused.
+const VERSION: &[u8] = b"2";
+
+/// The one before, without container networks. Its rows are read as they are, and the file becomes one of
+/// this version, so that an older program does not take a part of it for the whole.
+const VERSION_BEFORE: &[u8] = b"1";
 
 const ROWS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("rows");
 
@@ -73,6 +80,12 @@ pub enum StoreError {
 pub struct Belief {
     /// Bridges, ports, mirrors.
     pub switch: Switch,
+    /// Networks, endpoints, sandboxes.
+    pub containers: Containers,
+    /// What default subnets of IPv6 are made of; by chance, once there is need.
+    pub site: Option<[u8; 5]>,
+    /// Paths of namespaces that are to be taken away.
+    pub graves: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -187,6 +200,23 @@ impl Store {
                 (_, None) => {
                     rows.remove("socket")?;
                 }
+            }
+            keep_rows(
+                rows,
+                "network",
+                own(old.containers.networks()),
+                own(new.containers.networks()),
+                |network| network.id,
+            )?;
+            let (was, is) = (old.containers.endpoints(), new.containers.endpoints());
+            keep_rows(rows, "endpoint", was, is, |endpoint| endpoint.id)?;
+            let (was, is) = (old.containers.sandboxes(), new.containers.sandboxes());
+            keep_rows(rows, "sandbox", was, is, |sandbox| sandbox.id)?;
+            if old.site != new.site {
+                rows.insert("site", json(&new.site).as_slice())?;
+            }
+            if old.graves != new.graves {
+                rows.insert("graves", json(&new.graves).as_slice())?;
             }
             for name in old.switch.bridges.keys() {
                 if !new.switch.bridges.contains_key(name) {
@@ -307,7 +337,7 @@ impl Store {
 
     fn write(
         &self,
-        work: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), redb::Error>,
+        work: impl FnOnce(&mut Table<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
         let result = (|| -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
@@ -333,6 +363,7 @@ impl Store {
             .read_rows()
             .map_err(|error| foreign(error.to_string()))?;
         let mut belief = Belief::default();
+        let (mut networks, mut endpoints, mut sandboxes) = (Vec::new(), Vec::new(), Vec::new());
         let mut version = None;
         for (key, value) in rows {
             if key == "version" {
@@ -348,6 +379,16 @@ impl Store {
             } else if let Some(name) = key.strip_prefix("router/") {
                 let router: Router = parse(&key, &value).map_err(foreign)?;
                 belief.switch.routers.insert(name.into(), router);
+            } else if key == "site" {
+                belief.site = parse(&key, &value).map_err(foreign)?;
+            } else if key == "graves" {
+                belief.graves = parse(&key, &value).map_err(foreign)?;
+            } else if key.starts_with("network/") {
+                networks.push(parse(&key, &value).map_err(foreign)?);
+            } else if key.starts_with("endpoint/") {
+                endpoints.push(parse(&key, &value).map_err(foreign)?);
+            } else if key.starts_with("sandbox/") {
+                sandboxes.push(parse(&key, &value).map_err(foreign)?);
             } else if let Some(name) = key.strip_prefix("bridge/") {
                 let bridge: Bridge = parse(&key, &value).map_err(foreign)?;
                 belief.switch.bridges.insert(name.into(), bridge);
@@ -362,12 +403,17 @@ impl Store {
         }
         match version.as_deref() {
             Some(VERSION) => {}
+            Some(VERSION_BEFORE) => self.write(|rows| {
+                rows.insert("version", VERSION)?;
+                Ok(())
+            })?,
             Some(other) => {
                 let version = String::from_utf8_lossy(other).into_owned();
                 return Err(foreign(format!("its rows are of version {version:?}")));
             }
             None => return Err(foreign("it has no version row".into())),
         }
+        belief.containers = Containers::load(networks, endpoints, sandboxes).map_err(foreign)?;
         Ok(belief)
     }
 
@@ -380,6 +426,36 @@ impl Store {
         }
         Ok(rows)
     }
+}
+
+/// The open table of rows.
+type Table<'a> = redb::Table<'a, &'static str, &'static [u8]>;
+
+/// Networks that are not always there.
+fn own(networks: Vec<&Network>) -> Vec<&Network> {
+    let own = networks.into_iter().filter(|one| !one.is_predefined());
+    own.collect()
+}
+
+/// Writes the rows of one kind that differ, and removes those that are no more.
+fn keep_rows<T: Serialize + PartialEq>(
+    rows: &mut Table<'_>,
+    kind: &str,
+    old: Vec<&T>,
+    new: Vec<&T>,
+    id: fn(&T) -> Id,
+) -> Result<(), redb::Error> {
+    let key = |one: &T| format!("{kind}/{}", id(one));
+    let mut gone: BTreeMap<Id, &T> = old.into_iter().map(|one| (id(one), one)).collect();
+    for one in new {
+        if gone.remove(&id(one)) != Some(one) {
+            rows.insert(key(one).as_str(), json(one).as_slice())?;
+        }
+    }
+    for one in gone.into_values() {
+        rows.remove(key(one).as_str())?;
+    }
+    Ok(())
 }
 
 /// What is under each key, as it is in the file.
@@ -431,7 +507,9 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::ipam::Defaults;
     use crate::model::Ssl;
+    use crate::model::containers::{NewEndpoint, NewNetwork, NewSandbox};
     use vswitch_dpapi::RouteTarget;
     use vswitch_dpapi::conntrack::CtTimeout;
     use vswitch_rpc::method::Options;
@@ -483,6 +561,44 @@ mod tests {
         without.switch.del_uplink("eth0", false).unwrap();
         without.switch.set_socket(false).unwrap();
         states.push(without);
+        let id = |byte: u8| Id::new([byte; 32]);
+        let containers = &mut changed.containers;
+        for (byte, name) in [(1, "red"), (2, "blue")] {
+            let new = NewNetwork {
+                name: name.into(),
+                ipv4: true,
+                ipv6: byte == 2,
+                ..NewNetwork::default()
+            };
+            let defaults = Defaults::local([9; 5]);
+            containers
+                .create_network(id(byte), new, &defaults, &[])
+                .unwrap();
+        }
+        changed.site = Some([9; 5]);
+        changed.graves.insert("/run/netns/x".into());
+        states.push(changed.clone());
+        let containers = &mut changed.containers;
+        let new = NewSandbox {
+            name: "c1".into(),
+            ..NewSandbox::default()
+        };
+        containers.create_sandbox(id(3), new).unwrap();
+        for (byte, network) in [(4, 1), (5, 2)] {
+            let new = NewEndpoint {
+                name: "c1".into(),
+                ..NewEndpoint::default()
+            };
+            containers
+                .create_endpoint(id(byte), &id(network), new)
+                .unwrap();
+            containers.join(&id(byte), &id(3), "eth").unwrap();
+        }
+        states.push(changed.clone());
+        let containers = &mut changed.containers;
+        containers.remove_endpoint(&id(4), true).unwrap();
+        containers.remove_network(&id(1)).unwrap();
+        changed.graves.clear();
         states.push(changed.clone());
         for pair in states.windows(2) {
             store.save(&pair[0], &pair[1]).unwrap();
@@ -543,6 +659,46 @@ mod tests {
             assert!(error.contains("vswitch.db"), "case {i}: {error}");
             assert_eq!(&std::fs::read(&path).unwrap(), bytes, "case {i}");
         }
+    }
+
+    #[test]
+    fn rows_of_the_version_before_are_read_and_brought_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let (store, empty) = Store::open(&path).unwrap();
+        store.save(&empty, &belief(2)).unwrap();
+        let age = |rows: &mut Table<'_>| {
+            rows.insert("version", VERSION_BEFORE)?;
+            Ok(())
+        };
+        store.write(age).unwrap();
+        drop(store);
+        let (store, found) = Store::open(&path).expect("it is read");
+        assert_eq!(found, belief(2));
+        let rows = store.read_rows().unwrap();
+        assert!(rows.contains(&("version".into(), VERSION.to_vec())));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let (store, _) = Store::open(&path).unwrap();
+        let id = Id::new([7; 32]);
+        let row = serde_json::json!({
+            "id": id, "name": "c1", "network": id, "mac": [2, 0, 0, 0, 0, 1],
+        });
+        let orphan = |rows: &mut Table<'_>| {
+            rows.insert(format!("endpoint/{id}").as_str(), json(&row).as_slice())?;
+            Ok(())
+        };
+        store.write(orphan).unwrap();
+        drop(store);
+        let error = Store::open(&path).expect_err("refused").to_string();
+        assert!(
+            error.contains("endpoint c1: its network is not there"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,0 +1,386 @@
+//! Container networks, built from `vsctl` alone: who reaches whom, what is taken back when a step fails, and
+//! what survives.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::Trial;
+use vswitch_tests::netns::Namespace;
+use vswitch_tests::process::Switch;
+use vswitch_tests::{device, traffic};
+
+use crate::failed;
+
+/// How long the switch may take to bring everything back.
+const BACK: Duration = Duration::from_secs(10);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    type Row = (&'static str, fn() -> Result<()>);
+    let trials: [Row; 5] = [
+        ("members_and_strangers", members_and_strangers),
+        ("the_way_out_is_elected", way_out),
+        ("what_fails_is_taken_back", taken_back),
+        ("restarts", restarts),
+        ("many_at_once", many_at_once),
+    ];
+    trials
+        .into_iter()
+        .map(|(name, trial)| {
+            Trial::test(format!("networks/{name}"), move || {
+                trial().map_err(|error| failed(&error))
+            })
+        })
+        .collect()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address of a test")
+}
+
+/// A refusal of one line that contains a text.
+fn refused(switch: &Switch, words: &[&str], text: &str) -> Result<()> {
+    let output = switch.try_vsctl(words)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(1),
+        "`vsctl {}` was not refused: {said}",
+        words.join(" ")
+    );
+    ensure!(said.lines().count() == 1 && said.contains(text), "{said}");
+    Ok(())
+}
+
+/// Nothing of networks is left: no bridge, no device, no namespace.
+fn ensure_nothing_left(switch: &Switch, here: &Namespace) -> Result<()> {
+    let bridges = switch.vsctl(&["list-br"])?;
+    ensure!(bridges.is_empty(), "bridges are left: {bridges}");
+    let links = here.ip(&["-o", "link"])?;
+    ensure!(links.lines().count() == 1, "devices are left: {links}");
+    let names = std::fs::read_dir("/run/netns")?.count();
+    ensure!(names == 0, "{names} namespaces are left");
+    Ok(())
+}
+
+fn members_and_strangers() -> Result<()> {
+    let here = Namespace::here()?;
+    // A host that routes must not join what is apart.
+    here.sysctl("net/ipv4/ip_forward", "1")?;
+    here.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    let switch = Switch::start()?;
+    let vsctl = |line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
+    vsctl("network create red --subnet 10.1.0.0/24 --opt com.docker.network.driver.mtu=1400")?;
+    vsctl("network create blue --ipv6 --subnet 10.2.0.0/24 --subnet fd02::/64")?;
+    vsctl("network create inner --internal --subnet 10.3.0.0/24")?;
+    for name in ["c1", "c2", "c3"] {
+        vsctl(&format!("sandbox create {name}"))?;
+    }
+    let got = vsctl("network connect red c1")?;
+    ensure!(got == "eth0 02:42:0a:01:00:02 10.1.0.2/24\n", "{got}");
+    vsctl("network connect red c2")?;
+    vsctl("network connect blue c2 --ip 10.2.0.9 --ip6 fd02::9")?;
+    vsctl("network connect blue c3")?;
+    vsctl("network connect inner c1")?;
+    vsctl("network connect inner c3")?;
+    {
+        let [c1, c2, c3] = ["c1", "c2", "c3"]
+            .map(|name| Namespace::named(name).expect("a sandbox has a namespace of its name"));
+        // Members reach each other, whatever the size, over both families.
+        traffic::ping(&c1, ip("10.1.0.3"), 1600, 2)?;
+        traffic::tcp(&c1, &c2, ip("10.1.0.3"), 5_000_000)?;
+        traffic::ping(&c2, ip("10.2.0.2"), 56, 2)?;
+        traffic::ping(&c3, ip("fd02::9"), 1600, 2)?;
+        traffic::tcp(&c3, &c2, ip("fd02::9"), 5_000_000)?;
+        traffic::ping(&c1, ip("10.3.0.2"), 56, 2)?;
+        // The host and the members reach each other at the gateway, of red and blue.
+        traffic::ping(&here, ip("10.1.0.2"), 56, 2)?;
+        traffic::ping(&c1, ip("10.1.0.1"), 56, 2)?;
+        traffic::ping(&here, ip("fd02::9"), 56, 2)?;
+        traffic::ping(&c3, ip("fd02::1"), 56, 2)?;
+        // Strangers do not, by whatever way: not by the sandbox in both, not by the host.
+        c2.sysctl("net/ipv4/ip_forward", "1")?;
+        traffic::ensure_no_ping(&c1, ip("10.2.0.2"), 56)?;
+        traffic::ensure_no_ping(&c3, ip("10.1.0.2"), 56)?;
+        traffic::ensure_no_ping(&c1, ip("10.2.0.1"), 56)?;
+        traffic::ensure_no_ping(&here, ip("10.3.0.1"), 56)?;
+        // What was asked for is what there is.
+        let shown = c1.ip(&["-o", "link", "show", "eth0"])?;
+        ensure!(shown.contains("mtu 1400"), "{shown}");
+        ensure!(shown.contains("02:42:0a:01:00:02"), "{shown}");
+        let shown = vsctl("sandbox exec c2 ip -o addr show dev eth1")?;
+        ensure!(
+            shown.contains("10.2.0.9/24") && shown.contains("fd02::9/64"),
+            "{shown}"
+        );
+        let status = switch.try_vsctl(&["sandbox", "exec", "c2", "sh", "-c", "exit 7"])?;
+        ensure!(status.status.code() == Some(7), "{status:?}");
+        // An address that is released is somebody else's, a name's interface gone.
+        vsctl("network disconnect red c2")?;
+        ensure!(!device::exists(&c2, "eth0"), "the interface is left");
+        traffic::ensure_no_ping(&c1, ip("10.1.0.3"), 56)?;
+        vsctl("network connect red c3 --ip 10.1.0.3")?;
+        traffic::await_ping(&c1, ip("10.1.0.3"), BACK)?;
+    }
+    refused(&switch, &["network", "rm", "red"], "has active endpoints")?;
+    let bridge = vsctl("list-br")?;
+    let bridge = bridge.lines().next().context("a bridge")?.to_owned();
+    refused(&switch, &["del-br", &bridge], "belongs to the network")?;
+    for name in ["c1", "c2", "c3"] {
+        vsctl(&format!("sandbox rm {name}"))?;
+    }
+    let gone = vsctl("network prune")?;
+    ensure!(gone == "blue\ninner\nred\n", "{gone}");
+    ensure_nothing_left(&switch, &here)
+}
+
+fn way_out() -> Result<()> {
+    let here = Namespace::here()?;
+    let switch = Switch::start()?;
+    let vsctl = |line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
+    vsctl("network create nn --subnet 10.1.0.0/24")?;
+    vsctl("network create mm --subnet 10.2.0.0/24")?;
+    vsctl("network create both --ipv6 --subnet 10.4.0.0/24 --subnet fd04::/64")?;
+    vsctl("sandbox create c1")?;
+    let c1 = Namespace::named("c1")?;
+    let way = |destination: &str| -> Result<String> {
+        let output = c1.collect("ip", &["-o", "route", "get", destination])?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let leads = |destination: &str, by: &str| -> Result<()> {
+        let way = way(destination)?;
+        ensure!(way.contains(by), "{destination} goes {way:?}, not {by}");
+        Ok(())
+    };
+    vsctl("network connect nn c1")?;
+    leads("192.0.2.1", "via 10.1.0.1 dev eth0")?;
+    vsctl("network connect mm c1")?;
+    leads("192.0.2.1", "via 10.2.0.1 dev eth1")?;
+    vsctl("network connect both c1 --gw-priority -1")?;
+    leads("192.0.2.1", "via 10.2.0.1 dev eth1")?;
+    leads("2001:db8::1", "via fd04::1 dev eth2")?;
+    vsctl("network disconnect mm c1")?;
+    leads("192.0.2.1", "via 10.1.0.1 dev eth0")?;
+    vsctl("network disconnect nn c1")?;
+    leads("192.0.2.1", "via 10.4.0.1 dev eth2")?;
+    vsctl("network disconnect both c1")?;
+    ensure!(way("192.0.2.1")?.is_empty(), "a way is left");
+    drop(c1);
+    vsctl("sandbox rm c1")?;
+    vsctl("network prune")?;
+    ensure_nothing_left(&switch, &here)
+}
+
+fn taken_back() -> Result<()> {
+    let here = Namespace::here()?;
+    let switch = Switch::start()?;
+    let vsctl = |line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
+    let state = || -> Result<String> {
+        Ok([
+            vsctl("network ls --json")?,
+            vsctl("endpoint ls --json")?,
+            vsctl("sandbox ls --json")?,
+            vsctl("list-br")?,
+            here.ip(&["-o", "link"])?,
+        ]
+        .concat())
+    };
+    vsctl("network create red --subnet 10.1.0.0/24")?;
+    vsctl("network create blue --subnet 10.2.0.0/24")?;
+    vsctl("sandbox create c1")?;
+    vsctl("sandbox create c2")?;
+    vsctl("network connect red c1 --ip 10.1.0.7")?;
+    let before = state()?;
+    for (line, text) in [
+        (
+            "network connect red c1",
+            "endpoint with name c1 already exists in network red",
+        ),
+        (
+            "network connect red c2 --ip 10.1.0.7",
+            "Address already in use",
+        ),
+        (
+            "network connect red c2 --ip 10.9.0.7",
+            "does not belong to any of this network's subnets",
+        ),
+        (
+            "network connect red c2 --ip fd00::1",
+            "takes an IPv4 address",
+        ),
+        (
+            "network connect red c2 --mac-address 01:00:00:00:00:01",
+            "invalid MAC address",
+        ),
+        (
+            "network connect red c2 --mac-address 02:42:0a:01:00:07",
+            "is taken by endpoint c1",
+        ),
+        ("network connect red nobody", "sandbox nobody not found"),
+        ("network connect nothing c2", "network nothing not found"),
+        ("network connect host c2", "connected to host network"),
+        (
+            "network disconnect red c2",
+            "container c2 is not connected to network red",
+        ),
+        ("network create red", "network with name red already exists"),
+        (
+            "network create x --subnet 10.1.0.0/25",
+            "Pool overlaps with other one on this address space",
+        ),
+        ("network create x --subnet 10.1/25", "invalid subnet"),
+        ("network create x --opt colour=red", "has no option"),
+        ("network create x --driver overlay", "unknown driver"),
+        ("network rm red", "has active endpoints"),
+        (
+            "network rm host",
+            "is a pre-defined network and cannot be removed",
+        ),
+        (
+            "sandbox create c1",
+            "container c1 is already present in sandbox",
+        ),
+        ("sandbox create x --netns nowhere", "cannot be entered"),
+        ("endpoint inspect nobody", "endpoint nobody not found"),
+    ] {
+        refused(&switch, &line.split(' ').collect::<Vec<_>>(), text)?;
+    }
+    ensure!(
+        state()? == before,
+        "a refusal changed something: {}",
+        state()?
+    );
+    // A device of the interface's name is in the way.
+    let c2 = Namespace::named("c2")?;
+    device::veth((&c2, "eth0"), (&c2, "other"), 1500)?;
+    refused(
+        &switch,
+        &["network", "connect", "red", "c2"],
+        "there is a device eth0 already",
+    )?;
+    ensure!(state()? == before, "a failure left something: {}", state()?);
+    let links = c2.ip(&["-o", "link"])?;
+    ensure!(links.lines().count() == 3, "the sandbox has {links}");
+    c2.ip(&["link", "del", "eth0"])?;
+    vsctl("network connect red c2")?;
+    traffic::ping(&c2, ip("10.1.0.7"), 56, 2)?;
+    vsctl("network disconnect red c2")?;
+    drop(c2);
+    // The namespace is gone.
+    here.must("ip", &["netns", "del", "c2"])?;
+    refused(&switch, &["network", "connect", "red", "c2"], "c2")?;
+    ensure!(state()? == before, "a failure left something: {}", state()?);
+    // A name that somebody else has.
+    let other = Namespace::create("c9")?;
+    refused(
+        &switch,
+        &["sandbox", "create", "c9"],
+        "there is a network namespace c9 already",
+    )?;
+    vsctl("sandbox create c9 --netns c9")?;
+    vsctl("network connect red c9")?;
+    traffic::ping(&other, ip("10.1.0.7"), 56, 2)?;
+    vsctl("sandbox rm c9")?;
+    ensure!(
+        Path::new("/run/netns/c9").exists(),
+        "it was not ours to remove"
+    );
+    ensure!(!device::exists(&other, "eth0"), "the interface is left");
+    drop(other);
+    for name in ["c1", "c2"] {
+        vsctl(&format!("sandbox rm {name}"))?;
+    }
+    vsctl("network prune")?;
+    ensure_nothing_left(&switch, &here)
+}
+
+fn restarts() -> Result<()> {
+    let here = Namespace::here()?;
+    let mut switch = Switch::start()?;
+    let vsctl = |switch: &Switch, line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
+    vsctl(
+        &switch,
+        "network create red --ipv6 --subnet 10.1.0.0/24 --subnet fd01::/64",
+    )?;
+    for name in ["c1", "c2"] {
+        vsctl(&switch, &format!("sandbox create {name}"))?;
+        vsctl(&switch, &format!("network connect red {name}"))?;
+    }
+    let c1 = Namespace::named("c1")?;
+    traffic::ping(&c1, ip("10.1.0.3"), 56, 2)?;
+    let before = vsctl(&switch, "network inspect red")?;
+    // vswitchd alone: nothing is made anew, and addresses go on where they were.
+    switch.kill_control()?;
+    traffic::ping(&c1, ip("10.1.0.3"), 56, 2)?;
+    switch.start_control()?;
+    traffic::ping(&c1, ip("fd01::3"), 56, 2)?;
+    ensure!(vsctl(&switch, "network inspect red")? == before);
+    vsctl(&switch, "sandbox create c3")?;
+    let got = vsctl(&switch, "network connect red c3")?;
+    ensure!(
+        got.contains("10.1.0.4/24") && got.contains("fd01::4/64"),
+        "{got}"
+    );
+    vsctl(&switch, "sandbox rm c3")?;
+    // The datapath alone: devices stay, flows come back.
+    switch.kill_datapath()?;
+    traffic::await_ping(&c1, ip("10.1.0.3"), BACK)?;
+    traffic::await_ping(&here, ip("10.1.0.2"), BACK)?;
+    // Both: devices, addresses and routes are made again, and a namespace that is gone.
+    here.must("ip", &["netns", "del", "c2"])?;
+    switch.kill_control()?;
+    switch.kill_datapath()?;
+    switch.start_control()?;
+    ensure!(vsctl(&switch, "network inspect red")? == before);
+    traffic::await_ping(&c1, ip("10.1.0.3"), BACK)?;
+    traffic::await_ping(&c1, ip("fd01::3"), BACK)?;
+    traffic::await_ping(&here, ip("10.1.0.3"), BACK)?;
+    let way = c1.ip(&["-o", "route", "get", "192.0.2.1"])?;
+    ensure!(way.contains("via 10.1.0.1"), "{way}");
+    drop(c1);
+    for name in ["c1", "c2"] {
+        vsctl(&switch, &format!("sandbox rm {name}"))?;
+    }
+    vsctl(&switch, "network prune")?;
+    ensure_nothing_left(&switch, &here)
+}
+
+/// 20 sandboxes come, talk and go at the same time.
+fn many_at_once() -> Result<()> {
+    const COUNT: usize = 20;
+    let here = Namespace::here()?;
+    let switch = Switch::start()?;
+    switch.vsctl(&["network", "create", "red", "--subnet", "10.1.0.0/24"])?;
+    let each = |work: &(dyn Fn(&str) -> Result<()> + Sync)| -> Result<()> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..COUNT)
+                .map(|number| scope.spawn(move || work(&format!("c{number}"))))
+                .collect();
+            for thread in threads {
+                match thread.join() {
+                    Ok(result) => result?,
+                    Err(_) => bail!("a thread panicked"),
+                }
+            }
+            Ok(())
+        })
+    };
+    each(&|name| {
+        switch.vsctl(&["sandbox", "create", name])?;
+        switch.vsctl(&["network", "connect", "red", name])?;
+        Ok(())
+    })?;
+    let endpoints = switch.vsctl(&["endpoint", "ls"])?;
+    ensure!(endpoints.lines().count() == COUNT + 1, "{endpoints}");
+    each(&|name| {
+        let own = Namespace::named(name)?;
+        traffic::ping(&own, ip("10.1.0.1"), 56, 1)
+    })?;
+    each(&|name| {
+        switch.vsctl(&["network", "disconnect", "red", name])?;
+        switch.vsctl(&["sandbox", "rm", name])?;
+        Ok(())
+    })?;
+    switch.vsctl(&["network", "rm", "red"])?;
+    ensure_nothing_left(&switch, &here)
+}

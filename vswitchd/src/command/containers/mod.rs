@@ -1,0 +1,44 @@
+//! Networks, sandboxes and endpoints.
+//!
+//! A change is made in a copy of what is believed, the [driver](crate::driver) says what that means in the
+//! switch, devices are made and dressed, and the copy is committed; what fails takes everything before it
+//! back.
+
+mod attach;
+mod network;
+mod sandbox;
+mod tell;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use vswitch_rpc::{Code, Refusal};
+
+use crate::model::containers::Id;
+
+/// Bytes of chance.
+fn random<const SIZE: usize>() -> Result<[u8; SIZE], Refusal> {
+    let mut bytes = [0; SIZE];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| {
+            let text = format!("there are no random numbers to be had: {error}");
+            Refusal::new(Code::Kernel, text)
+        })?;
+    Ok(bytes)
+}
+
+fn new_id() -> Result<Id, Refusal> {
+    Ok(Id::new(random()?))
+}
+
+/// Refuses labels without a name, which nobody could ask for.
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    match labels.keys().any(String::is_empty) {
+        true => Err(Refusal::new(
+            Code::Refused,
+            "a label is written NAME=VALUE or NAME",
+        )),
+        false => Ok(()),
+    }
+}

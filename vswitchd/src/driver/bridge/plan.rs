@@ -1,0 +1,152 @@
+//! What a network and its endpoints are in the switch: a bridge with flows, and ports.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use vswitch_flow::action::{Action, OfPort};
+use vswitch_flow::{Field, FlowRule, Match};
+use vswitch_rpc::port::Kind;
+
+use super::Options;
+use crate::ipam::Family;
+use crate::model::containers::{CnmError, Endpoint, Network, Sandbox};
+use crate::model::port::PortSettings;
+use crate::model::switch::NewPort;
+use crate::model::{Bridge, ModelError, Switch};
+
+/// The cookie of a network's flows: `network` in ASCII.
+const COOKIE: u64 = u64::from_be_bytes(*b"\0network");
+
+/// `eth_type` of IPv4, ARP and IPv6.
+const IPV4: u16 = 0x0800;
+const ARP: u16 = 0x0806;
+const IPV6: u16 = 0x86dd;
+
+/// Priorities, the first that matches deciding: what the host may say and hear, then what it may not, then
+/// everything else.
+const HOST: u16 = 300;
+const NOT_HOST: u16 = 200;
+const MEMBERS: u16 = 0;
+
+/// The bridge of a network: named by it, or after its id.
+pub fn bridge_name(network: &Network) -> Result<String, CnmError> {
+    let options = Options::read(&network.options)?;
+    Ok(options
+        .bridge
+        .unwrap_or_else(|| format!("br-{}", network.id.short())))
+}
+
+/// The port of an endpoint, named after its id.
+pub fn port_name(endpoint: &Endpoint) -> String {
+    format!("ep-{}", endpoint.id.short())
+}
+
+/// Makes the bridge of a network. `mac` becomes the address of its device.
+pub fn add_network(
+    switch: &mut Switch,
+    network: &Network,
+    mac: [u8; 6],
+) -> Result<String, ModelError> {
+    let unfit = |error: CnmError| ModelError::Network(error.to_string());
+    let name = bridge_name(network).map_err(unfit)?;
+    let mtu = Options::read(&network.options).map_err(unfit)?.mtu;
+    switch.add_network_bridge(&name, &network.id.to_string(), mac, mtu)?;
+    Ok(name)
+}
+
+/// The port of an endpoint that is in a sandbox.
+pub fn port(
+    network: &Network,
+    endpoint: &Endpoint,
+    sandbox: &Sandbox,
+) -> Result<NewPort, CnmError> {
+    let ifname = endpoint.joined.as_ref().map(|joined| joined.ifname.clone());
+    Ok(NewPort {
+        name: port_name(endpoint),
+        kind: Kind::Tap,
+        why: String::new(),
+        makes_device: true,
+        settings: PortSettings {
+            kind: Some(Kind::Tap),
+            mtu: Options::read(&network.options)?.mtu,
+            netns: Some(sandbox.key.clone()),
+            ifname,
+            addr: Some(endpoint.mac),
+            ..PortSettings::default()
+        },
+    })
+}
+
+/// The addresses of the bridge's own device: the gateways, where the network leads anywhere.
+pub fn local_addresses(network: &Network) -> Vec<IpNet> {
+    let gateways = |family| {
+        let subnets = network.of_family(family);
+        subnets.filter_map(|subnet| Some(subnet.with_prefix(subnet.gateway?)))
+    };
+    if network.internal {
+        return Vec::new();
+    }
+    gateways(Family::V4).chain(gateways(Family::V6)).collect()
+}
+
+/// The flows of a network's bridge.
+pub fn flows(network: &Network, bridge: &Bridge) -> Vec<FlowRule> {
+    let gateways: Vec<IpAddr> = local_addresses(network)
+        .iter()
+        .map(|address| address.addr())
+        .collect();
+    let from_host = || Match::any().with(Field::InPort, OfPort::LOCAL.0.into());
+    let mac = u64::from_be_bytes({
+        let [a, b, c, d, e, f] = bridge.mac;
+        [0, 0, a, b, c, d, e, f]
+    });
+    let to_host = || Match::any().with(Field::EthDst, u128::from(mac));
+    let typed = |matches: Match, kind: u16| matches.with(Field::EthType, kind.into());
+    let mut flows = vec![flow(MEMBERS, Match::any(), true)];
+    // The host's device is heard with the gateways' addresses and spoken to at them, and routes nothing.
+    flows.push(flow(NOT_HOST, from_host(), false));
+    flows.push(flow(NOT_HOST, typed(to_host(), IPV4), false));
+    flows.push(flow(NOT_HOST, typed(to_host(), IPV6), false));
+    if !gateways.is_empty() {
+        flows.push(flow(HOST, typed(from_host(), ARP), true));
+    }
+    for gateway in &gateways {
+        let (kind, source, destination) = match gateway {
+            IpAddr::V4(_) => (IPV4, Field::Ipv4Src, Field::Ipv4Dst),
+            IpAddr::V6(_) => (IPV6, Field::Ipv6Src, Field::Ipv6Dst),
+        };
+        let value = match gateway {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let from = typed(from_host(), kind).with(source, value);
+        let to = typed(to_host(), kind).with(destination, value);
+        flows.push(flow(HOST, from, true));
+        flows.push(flow(HOST, to, true));
+    }
+    if gateways.iter().any(IpAddr::is_ipv6) {
+        // Neighbours are found by addresses of the link (RFC 4861 §7.2.2).
+        let link = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).to_bits();
+        let mask = u128::MAX << 118;
+        let from = typed(from_host(), IPV6).with_masked(Field::Ipv6Src, link, mask);
+        let to = typed(to_host(), IPV6).with_masked(Field::Ipv6Dst, link, mask);
+        flows.push(flow(HOST, from, true));
+        flows.push(flow(HOST, to, true));
+    }
+    flows
+}
+
+fn flow(priority: u16, matches: Match, passes: bool) -> FlowRule {
+    let actions = if passes {
+        vec![Action::Output(OfPort::NORMAL)]
+    } else {
+        Vec::new()
+    };
+    FlowRule {
+        priority,
+        cookie: COOKIE,
+        matches,
+        instructions: actions.into(),
+        ..FlowRule::default()
+    }
+}
