@@ -8,8 +8,8 @@ use vswitch_dpapi::tunnel::{
     RouteHop, RouteKind, UnderlayAddress, UnderlayDevice, UnderlayNeighbour, UnderlayRoute,
 };
 use vswitch_dpapi::{
-    Desired, Endpoint, Event, PortId, PortKind, PortSpec, TunnelKey, TunnelKind, TunnelSpec,
-    TunnelTos, TunnelWay, Underlay, UnderlayChange,
+    BridgeId, Desired, Endpoint, Event, PortId, PortKind, PortSpec, TunnelKey, TunnelKind,
+    TunnelSpec, TunnelTos, TunnelWay, Underlay, UnderlayChange,
 };
 use vswitch_flow::{Action, Field, FlowRule, Match, OfPort};
 use vswitch_packet::ipv4::{self, Ipv4};
@@ -141,6 +141,55 @@ fn frame(src: u8, dst: u8, size: usize) -> Vec<u8> {
         .udp(1000, 2000)
         .payload(&vec![7; size])
         .build()
+}
+
+/// A host whose tunnels' packets go by an uplink, or by a socket of the host's.
+fn host_outside(number: u8, shared: bool) -> Sim {
+    let other = Endpoint::Address(address(3 - number, false));
+    let mut all = desired(spec(TunnelKind::Vxlan, other));
+    all.bridges.pop();
+    all.ports.retain(|port| port.bridge.0 == 1);
+    let mut outside = port(WIRE, 1);
+    outside.bridge = BridgeId::NONE;
+    outside.kind = if shared {
+        PortKind::Uplink
+    } else {
+        PortKind::Socket
+    };
+    all.ports.push(outside);
+    let mut sim = Sim::new(all, 1, frames(), |_| PLAIN);
+    sim.set_flows(1, vec![normal()]);
+    let mut known = underlay(number, false);
+    for device in &mut known.devices {
+        device.internal = None;
+        let port = Some(PortId(WIRE));
+        (device.uplink, device.socket) = if shared { (port, None) } else { (None, port) };
+    }
+    if !shared {
+        // The host finds its next hops itself.
+        known.neighbours.clear();
+    }
+    sim.set_underlay(&known);
+    sim
+}
+
+#[test]
+fn uplinks_and_sockets_carry_tunnels_without_a_bridge() {
+    for shared in [true, false] {
+        let [mut a, mut b] = [1, 2].map(|number| host_outside(number, shared));
+        for _ in 0..4 {
+            let sent = frame(11, 12, 100);
+            let outer = one(&mut a, INSIDE, sent.clone(), WIRE);
+            let neighbour = if shared { mac(102) } else { [0; 6] };
+            assert_eq!(outer[..6], neighbour);
+            assert_eq!(one(&mut b, WIRE, outer, INSIDE), sent);
+        }
+        assert_eq!((a.new_drops(), b.new_drops()), (vec![], vec![]));
+        // Whatever else comes there is no tunnel's.
+        assert!(b.send(WIRE, frame(11, 12, 10)).is_empty());
+        assert_eq!(b.new_drops(), [(DropReason::TunnelUnknown, 1)]);
+        assert!(b.worker(0).cache().counters().exact > 0);
+    }
 }
 
 /// What leaves by a port, and nothing by others.

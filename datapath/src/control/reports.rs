@@ -275,15 +275,17 @@ impl Control {
         };
         let device = underlay.device(hop.device).map_or("?", |d| d.name.as_str());
         let by = match hop.way {
-            Way::Bridge(port) | Way::Port(port) => tables.port(port),
+            Way::Bridge(port) | Way::Uplink(port) | Way::Socket(port) => tables.port(port),
         };
         let bridge = by.and_then(|port| tables.bridge(port.bridge));
         let way = match (hop.way, bridge) {
             (Way::Bridge(_), Some(bridge)) => format!("bridge {}", bridge.name),
             (Way::Bridge(_), None) => "bridge".to_owned(),
-            (Way::Port(_), _) => by.map_or("port", |port| &port.name).to_owned(),
+            (Way::Uplink(_), _) => format!("uplink {device}"),
+            (Way::Socket(_), _) => "socket".to_owned(),
         };
         let next = match hop.mac {
+            _ if matches!(hop.way, Way::Socket(_)) => "next hop as the host finds it".to_owned(),
             Some(mac) => format!("next hop {} at {mac}", hop.neighbour),
             None => format!("next hop {} does not answer yet", hop.neighbour),
         };

@@ -136,7 +136,7 @@ impl Walk<'_> {
         self.work.enter_tunnel(&outer);
         match hop.way {
             Way::Bridge(internal) => self.later(Task::Enter(internal)),
-            Way::Port(port) => self.work.emit(DpAction::Output(port)),
+            Way::Uplink(port) | Way::Socket(port) => self.work.emit(DpAction::Output(port)),
         }
     }
 
@@ -157,6 +157,10 @@ impl Walk<'_> {
 
     /// The next hop's Ethernet address. Where it is not known the host is to find it out.
     fn neighbour(&mut self, hop: &NextHop) -> Option<MacAddr> {
+        if matches!(hop.way, Way::Socket(_)) {
+            // Nobody on the wire sees what is written here.
+            return Some(MacAddr::default());
+        }
         if hop.mac.is_none() {
             self.out.cacheable = false;
             self.effect(Effect::Resolve {

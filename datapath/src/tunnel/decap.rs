@@ -76,9 +76,7 @@ pub fn strip(
     let read = read(packet, ports)?;
     verify(packet, &read)?;
     let (port, spec) = ports.find(&read.outer).ok_or(DropReason::TunnelUnknown)?;
-    if spec.check_source
-        && !device.is_some_and(|device| underlay.leads_by(read.outer.remote, device))
-    {
+    if spec.check_source && !underlay.leads_by(read.outer.remote, device) {
         return Err(DropReason::TunnelSource);
     }
     let inner = packet.head().get(read.inner..).unwrap_or_default();

@@ -28,8 +28,8 @@ const MTU_MIN: u32 = 68;
 #[derive(Clone, Debug, Default)]
 pub struct Underlay {
     devices: Arc<HashMap<u32, UnderlayDevice>>,
-    /// The devices that are internal ports.
-    internal: Arc<HashMap<PortIndex, u32>>,
+    /// The devices of internal ports and of uplinks.
+    ports: Arc<HashMap<PortIndex, u32>>,
     addresses: Arc<HashMap<IpAddr, Vec<UnderlayAddress>>>,
     v4: Arc<Routes>,
     v6: Arc<Routes>,
@@ -45,8 +45,10 @@ struct Routes(BTreeMap<u8, HashMap<IpAddr, BTreeMap<u32, Arc<UnderlayRoute>>>>);
 pub enum Way {
     /// They enter a bridge as by this internal port of it.
     Bridge(PortIndex),
-    /// They leave by this uplink or socket.
-    Port(PortIndex),
+    /// They leave by this uplink.
+    Uplink(PortIndex),
+    /// They leave by this socket, and the host finds their next hop.
+    Socket(PortIndex),
 }
 
 /// Where a packet goes next.
@@ -110,15 +112,15 @@ impl Underlay {
     fn apply(&mut self, change: &UnderlayChange) {
         match change {
             UnderlayChange::Device(device) => {
-                self.forget_internal(device.ifindex);
-                if let Some(port) = device.internal {
-                    let internal = Arc::make_mut(&mut self.internal);
-                    internal.insert(PortIndex(port.0), device.ifindex);
+                self.forget_ports(device.ifindex);
+                let ports = Arc::make_mut(&mut self.ports);
+                for port in [device.internal, device.uplink].into_iter().flatten() {
+                    ports.insert(PortIndex(port.0), device.ifindex);
                 }
                 Arc::make_mut(&mut self.devices).insert(device.ifindex, device.clone());
             }
             UnderlayChange::NoDevice(ifindex) => {
-                self.forget_internal(*ifindex);
+                self.forget_ports(*ifindex);
                 Arc::make_mut(&mut self.devices).remove(ifindex);
             }
             UnderlayChange::Address(address) => {
@@ -159,8 +161,8 @@ impl Underlay {
         }
     }
 
-    fn forget_internal(&mut self, ifindex: u32) {
-        Arc::make_mut(&mut self.internal).retain(|_, device| *device != ifindex);
+    fn forget_ports(&mut self, ifindex: u32) {
+        Arc::make_mut(&mut self.ports).retain(|_, device| *device != ifindex);
     }
 
     fn routes_mut(&mut self, family: IpAddr) -> &mut Routes {
@@ -182,10 +184,10 @@ impl Underlay {
         self.devices.get(&ifindex)
     }
 
-    /// The device that is an internal port.
+    /// The device of an internal port or an uplink.
     #[must_use]
-    pub fn device_of(&self, internal: PortIndex) -> Option<&UnderlayDevice> {
-        let ifindex = self.internal.get(&internal)?;
+    pub fn device_of(&self, port: PortIndex) -> Option<&UnderlayDevice> {
+        let ifindex = self.ports.get(&port)?;
         self.devices.get(ifindex)
     }
 
@@ -218,11 +220,11 @@ impl Underlay {
         })
     }
 
-    /// Whether packets to an address would leave by this device.
+    /// Whether packets to an address would leave by this device, or, where none is given, by any.
     #[must_use]
-    pub fn leads_by(&self, address: IpAddr, device: u32) -> bool {
+    pub fn leads_by(&self, address: IpAddr, device: Option<u32>) -> bool {
         self.hop(address)
-            .is_some_and(|(_, hop)| hop.device == device)
+            .is_some_and(|(_, hop)| device.is_none_or(|device| device == hop.device))
     }
 
     /// The route that a packet to an address takes, and the hop of it.
@@ -301,8 +303,8 @@ impl Underlay {
 fn way_by(device: &UnderlayDevice, way: TunnelWay) -> Option<Way> {
     let index = |id: vswitch_dpapi::PortId| PortIndex(id.0);
     let bridge = device.internal.map(index).map(Way::Bridge);
-    let uplink = device.uplink.map(index).map(Way::Port);
-    let socket = device.socket.map(index).map(Way::Port);
+    let uplink = device.uplink.map(index).map(Way::Uplink);
+    let socket = device.socket.map(index).map(Way::Socket);
     match way {
         TunnelWay::Auto => bridge.or(uplink).or(socket),
         TunnelWay::Bridge => bridge,
@@ -495,8 +497,9 @@ mod tests {
         };
         let changes = [UnderlayChange::Route(backup), UnderlayChange::Device(down)];
         let underlay = underlay().after(&changes);
-        assert!(underlay.leads_by(ip("192.0.2.1"), 2));
-        assert!(!underlay.leads_by(ip("192.0.2.1"), 1));
+        assert!(underlay.leads_by(ip("192.0.2.1"), Some(2)));
+        assert!(!underlay.leads_by(ip("192.0.2.1"), Some(1)));
+        assert!(underlay.leads_by(ip("192.0.2.1"), None));
     }
 
     #[test]
