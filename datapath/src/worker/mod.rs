@@ -13,6 +13,7 @@
 //! `ports` the queues; `command` what control may ask. A test drives [`Worker::round`] itself,
 //! with its own clock and no thread.
 
+mod answers;
 mod command;
 mod jobs;
 mod ports;
@@ -28,7 +29,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::buffer::{FramePool, Packet, SharedFrames};
+use crate::buffer::{FramePool, SharedFrames};
 use crate::cache::Cache;
 use crate::conntrack::Conntrack;
 use crate::gateway::Gateway;
@@ -42,6 +43,7 @@ pub use run::{WaitPolicy, WorkerHandle, event_queue, start};
 pub use stats::{Stage, StageCounters, Stats};
 pub use upcall::{Upcalls, Wish};
 
+use answers::Answer;
 use jobs::Parked;
 use ports::Ports;
 use round::Scratch;
@@ -64,7 +66,9 @@ pub struct Worker {
     pool: FramePool,
     ports: Ports,
     /// Packets that we made, which enter the pipeline by the port for which they speak.
-    answers: Vec<Packet>,
+    answers: Vec<Answer>,
+    /// How many answers led to the packets that are being decided.
+    generation: u8,
     /// Packets that wait for control to add the flows that they learn, in order of their tickets.
     parked: VecDeque<Parked>,
     /// Neighbours that were asked for lately.
@@ -104,6 +108,7 @@ impl Worker {
             pool: FramePool::new(frames),
             ports: Ports::new(inbox, peers),
             answers: Vec::with_capacity(ANSWERS_MAX),
+            generation: 0,
             scratch: Box::default(),
             stats: Stats::new(),
             cache_enabled: true,

@@ -119,6 +119,7 @@ impl Worker {
             moved += self.answer(tick);
         }
         self.transmit(now);
+        self.generation = 0;
         self.stats.handed_over = self.ports.handed_over;
 
         let recent = self.tables.recent();
@@ -178,24 +179,8 @@ impl Worker {
         len
     }
 
-    /// Our own answers enter the pipeline like packets from the port for which they speak.
-    fn answer(&mut self, tick: Tick) -> usize {
-        let mut batch = Batch::new();
-        let mut answers = std::mem::take(&mut self.answers);
-        let len = answers.len();
-        self.stats.answers += len as u64;
-        while !answers.is_empty() {
-            batch.extend(answers.drain(..answers.len().min(BATCH_LEN)));
-            self.decide(&mut batch, tick);
-        }
-        // What routers said to each other meanwhile waits for the next round; the vector is kept.
-        answers.append(&mut self.answers);
-        self.answers = answers;
-        len
-    }
-
     /// Extract, look up, translate what is not known, act. Answers how many had to be translated.
-    fn decide(&mut self, batch: &mut Batch, tick: Tick) -> u32 {
+    pub(super) fn decide(&mut self, batch: &mut Batch, tick: Tick) -> u32 {
         let begin = cycles();
         let len = batch.len();
         let mut keys = std::mem::take(&mut self.scratch.keys);
@@ -468,6 +453,7 @@ impl Worker {
         std::mem::swap(&mut dirty, &mut self.ports.dirty);
         let mut fitted = std::mem::take(&mut self.scratch.fitted);
         let mut sent = 0;
+        let mut answers = Vec::new();
         for number in dirty.drain(..) {
             let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) else {
                 continue;
@@ -491,12 +477,12 @@ impl Worker {
                     }
                     Fit::TooBig(packet) => {
                         self.stats.drops.count(DropReason::MtuExceeded);
-                        if self.answers.len() < ANSWERS_MAX
+                        if answers.len() < ANSWERS_MAX
                             && let Some(mut answer) =
                                 too_big::answer(&packet, slot.caps.mtu, &mut self.pool)
                         {
                             answer.in_port = port;
-                            self.answers.push(answer);
+                            answers.push(answer);
                         }
                         self.pool.drop_packet(packet);
                     }
@@ -507,6 +493,11 @@ impl Worker {
         }
         self.scratch.dirty = dirty;
         self.scratch.fitted = fitted;
+        for answer in answers {
+            if let Err((packet, _)) = self.keep_answer(answer) {
+                self.pool.drop_packet(packet);
+            }
+        }
         let end = cycles();
         self.stats.stage(Stage::Tx, end.wrapping_sub(begin), sent);
         for (begin, len) in self.scratch.received.drain(..) {

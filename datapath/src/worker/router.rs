@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{ANSWERS_MAX, Worker};
+use super::Worker;
 use crate::counters::DropReason;
 use crate::gateway::{Out, Seat, Trouble, pass_on};
 use crate::neigh::{Due, NeighbourKey, Seen};
@@ -138,13 +138,7 @@ impl Worker {
             self.stats.drops.count(reason);
         }
         for packet in out.packets {
-            if self.answers.len() < ANSWERS_MAX {
-                self.answers.push(packet);
-            } else {
-                self.stats.answers += 1;
-                self.stats.drops.count(DropReason::RouterBusy);
-                self.pool.drop_packet(packet);
-            }
+            self.keep_answer_or_drop(packet);
         }
     }
 

@@ -19,13 +19,13 @@ use crossbeam::channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use vswitch_sys::clock::cycles;
-use vswitch_sys::memory::Class;
 
 use super::Worker;
 use super::command::{Command, Megaflow, Snapshot, Stopped};
 use super::jobs::Parked;
 use super::ports::{Inbox, QueueId};
 use super::stats::Stats;
+use crate::buffer::Packet;
 use crate::pipeline::Tables;
 use crate::port::{PortQueue, Readiness};
 use crate::tick::Tick;
@@ -440,12 +440,11 @@ impl Worker {
     #[must_use]
     pub fn held_frames(&self) -> (usize, usize) {
         let parked = self.parked.iter().map(Parked::packet);
-        let packets = self.answers.iter().chain(parked);
-        let tails = packets.flat_map(|packet| packet.tail_segments());
-        let (small, large): (Vec<_>, Vec<_>) =
-            tails.partition(|segment| segment.frame().class() == Class::Chunk);
-        let heads = self.answers.len() + self.parked.len();
-        (heads + small.len(), large.len())
+        let answers = self.answers.iter().map(|answer| &answer.packet);
+        let packets = answers.chain(parked);
+        packets
+            .map(Packet::frames_len)
+            .fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1))
     }
 
     /// Packets that wait for control to add the flows that they learn.
@@ -470,8 +469,8 @@ impl Worker {
     /// Tells the rules of all traffic and gives every frame back: the end.
     pub fn finish(&mut self) {
         self.cache.clear();
-        for packet in self.answers.drain(..) {
-            self.pool.drop_packet(packet);
+        for answer in self.answers.drain(..) {
+            self.pool.drop_packet(answer.packet);
         }
         for parked in self.parked.drain(..) {
             self.pool.drop_packet(parked.into_packet());

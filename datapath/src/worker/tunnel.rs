@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use hashbrown::HashMap;
 use vswitch_flow::{Field, OfPort, SparseKey};
 
+use super::Worker;
 use super::round::act;
-use super::{ANSWERS_MAX, Worker};
 use crate::action::Inside;
 use crate::buffer::{BATCH_LEN, Batch, Packet};
 use crate::counters::DropReason;
@@ -170,13 +170,13 @@ impl Worker {
 
     /// Keeps answers that actions made for the next round.
     pub(super) fn keep_answers(&mut self) {
-        for answer in self.scratch.sink.answers.drain(..) {
-            if self.answers.len() < ANSWERS_MAX {
-                self.answers.push(answer);
-            } else {
-                self.pool.drop_packet(answer);
+        let mut answers = std::mem::take(&mut self.scratch.sink.answers);
+        for answer in answers.drain(..) {
+            if let Err((packet, _)) = self.keep_answer(answer) {
+                self.pool.drop_packet(packet);
             }
         }
+        self.scratch.sink.answers = answers;
     }
 }
 
