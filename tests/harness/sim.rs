@@ -257,7 +257,10 @@ impl Sim {
                 continue;
             }
             let index = PortIndex(spec.id.0);
-            let (queue, wire) = MemoryQueue::new(index, caps(spec.id));
+            let (mut queue, wire) = MemoryQueue::new(index, caps(spec.id));
+            if matches!(spec.kind, PortKind::Uplink | PortKind::Socket) {
+                queue = queue.carrying_tunnels();
+            }
             let id = QueueId {
                 port: index,
                 queue: 0,
@@ -687,7 +690,8 @@ impl Sim {
         // Each lies in a chunk of its own.
         held.0 += fragments;
         for router in self.ledger.tables().routers() {
-            held.0 += router.neighbours.waiting_len();
+            let waiting = router.neighbours.held_frames();
+            held = (held.0 + waiting.0, held.1 + waiting.1);
         }
         // Frames on their way between workers are in no place where one could count them.
         if handed == taken {

@@ -1,6 +1,8 @@
 //! Container networks, built from `vsctl` alone: who reaches whom, what is taken back when a step fails, and
 //! what survives.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -52,19 +54,33 @@ fn refused(switch: &Switch, words: &[&str], text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Nothing of networks is left: no bridge, no device, no namespace.
-fn ensure_nothing_left(switch: &Switch, here: &Namespace) -> Result<()> {
+/// The named namespaces that there are.
+fn namespaces() -> Result<BTreeSet<OsString>> {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else {
+        // Nobody has made one yet.
+        return Ok(BTreeSet::new());
+    };
+    entries.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Nothing of networks is left: no bridge, no device, no namespace that was not there `before`.
+fn ensure_nothing_left(
+    switch: &Switch,
+    here: &Namespace,
+    before: &BTreeSet<OsString>,
+) -> Result<()> {
     let bridges = switch.vsctl(&["list-br"])?;
     ensure!(bridges.is_empty(), "bridges are left: {bridges}");
     let links = here.ip(&["-o", "link"])?;
     ensure!(links.lines().count() == 1, "devices are left: {links}");
-    let names = std::fs::read_dir("/run/netns")?.count();
-    ensure!(names == 0, "{names} namespaces are left");
+    let left: Vec<_> = namespaces()?.difference(before).cloned().collect();
+    ensure!(left.is_empty(), "namespaces are left: {left:?}");
     Ok(())
 }
 
 fn members_and_strangers() -> Result<()> {
     let here = Namespace::here()?;
+    let named = namespaces()?;
     // A host that routes must not join what is apart.
     here.sysctl("net/ipv4/ip_forward", "1")?;
     here.sysctl("net/ipv6/conf/all/forwarding", "1")?;
@@ -131,11 +147,12 @@ fn members_and_strangers() -> Result<()> {
     }
     let gone = vsctl("network prune")?;
     ensure!(gone == "blue\ninner\nred\n", "{gone}");
-    ensure_nothing_left(&switch, &here)
+    ensure_nothing_left(&switch, &here, &named)
 }
 
 fn way_out() -> Result<()> {
     let here = Namespace::here()?;
+    let named = namespaces()?;
     let switch = Switch::start()?;
     let vsctl = |line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
     vsctl("network create nn --subnet 10.1.0.0/24")?;
@@ -168,11 +185,12 @@ fn way_out() -> Result<()> {
     drop(c1);
     vsctl("sandbox rm c1")?;
     vsctl("network prune")?;
-    ensure_nothing_left(&switch, &here)
+    ensure_nothing_left(&switch, &here, &named)
 }
 
 fn taken_back() -> Result<()> {
     let here = Namespace::here()?;
+    let named = namespaces()?;
     let switch = Switch::start()?;
     let vsctl = |line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
     let state = || -> Result<String> {
@@ -291,11 +309,12 @@ fn taken_back() -> Result<()> {
         vsctl(&format!("sandbox rm {name}"))?;
     }
     vsctl("network prune")?;
-    ensure_nothing_left(&switch, &here)
+    ensure_nothing_left(&switch, &here, &named)
 }
 
 fn restarts() -> Result<()> {
     let here = Namespace::here()?;
+    let named = namespaces()?;
     let mut switch = Switch::start()?;
     let vsctl = |switch: &Switch, line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
     vsctl(
@@ -342,13 +361,14 @@ fn restarts() -> Result<()> {
         vsctl(&switch, &format!("sandbox rm {name}"))?;
     }
     vsctl(&switch, "network prune")?;
-    ensure_nothing_left(&switch, &here)
+    ensure_nothing_left(&switch, &here, &named)
 }
 
 /// 20 sandboxes come, talk and go at the same time.
 fn many_at_once() -> Result<()> {
     const COUNT: usize = 20;
     let here = Namespace::here()?;
+    let named = namespaces()?;
     let switch = Switch::start()?;
     switch.vsctl(&["network", "create", "red", "--subnet", "10.1.0.0/24"])?;
     let each = |work: &(dyn Fn(&str) -> Result<()> + Sync)| -> Result<()> {
@@ -382,5 +402,5 @@ fn many_at_once() -> Result<()> {
         Ok(())
     })?;
     switch.vsctl(&["network", "rm", "red"])?;
-    ensure_nothing_left(&switch, &here)
+    ensure_nothing_left(&switch, &here, &named)
 }

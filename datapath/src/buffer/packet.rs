@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use arrayvec::ArrayVec;
-use vswitch_sys::memory::Frame;
+use vswitch_sys::memory::{Class, Frame};
 
 use super::FramePool;
 use crate::offload::Offload;
@@ -243,6 +243,16 @@ impl Packet {
     pub fn push_tail(&mut self, segment: Segment, pool: &mut FramePool) -> Result<(), Segment> {
         let tail = self.tail.get_or_insert_with(|| pool.tail());
         tail.try_push(segment).map_err(|e| e.element())
+    }
+
+    /// Chunks and large frames that it lies in.
+    #[must_use]
+    pub fn frames_len(&self) -> (usize, usize) {
+        let large = |segment: &&Segment| segment.frame().class() != Class::Chunk;
+        let tail = self.tail_segments();
+        let large = tail.iter().filter(large).count();
+        // The head lies in a chunk.
+        (1 + tail.len() - large, large)
     }
 
     /// Ends the packet; the frames are the caller's.

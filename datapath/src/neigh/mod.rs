@@ -294,6 +294,14 @@ impl Neighbours {
         self.lock().waiting
     }
 
+    /// Chunks and large frames that packets which wait lie in.
+    #[must_use]
+    pub fn held_frames(&self) -> (usize, usize) {
+        let table = self.lock();
+        let lens = table.packets().map(Packet::frames_len);
+        lens.fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1))
+    }
+
     /// All, in the order of ports and addresses.
     #[must_use]
     pub fn rows(&self, now: Tick) -> Vec<NeighbourRow> {

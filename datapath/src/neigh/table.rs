@@ -11,6 +11,7 @@ use super::{
     Neighbour, NeighbourKey, Parked, QUEUE_MAX, REACHABLE_MS, RETRY_MS, STALE_MS, Seen, TRIES,
     WAITING_MAX, Waiting, Word,
 };
+use crate::buffer::Packet;
 use crate::port::PortIndex;
 use crate::rate::Bucket;
 use crate::tick::Tick;
@@ -70,6 +71,12 @@ impl Table {
             stats: NeighbourStats::default(),
             changed: Vec::new(),
         }
+    }
+
+    /// Packets that wait.
+    pub(super) fn packets(&self) -> impl Iterator<Item = &Packet> {
+        let queues = self.entries.values().flat_map(|entry| &entry.queue);
+        queues.map(|waiting| &waiting.packet)
     }
 
     pub(super) fn len(&self) -> usize {

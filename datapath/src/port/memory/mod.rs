@@ -112,6 +112,7 @@ pub struct MemoryQueue {
     counters: PortCounters,
     wire: MemoryWire,
     source: Source,
+    carries_tunnels: bool,
 }
 
 impl MemoryQueue {
@@ -132,8 +133,18 @@ impl MemoryQueue {
             counters: PortCounters::default(),
             wire: wire.clone(),
             source: Source::Wire,
+            carries_tunnels: false,
         };
         (queue, wire)
+    }
+
+    /// The same, of a port on no bridge, by which tunnels' outer frames come and go.
+    #[must_use]
+    pub fn carrying_tunnels(self) -> Self {
+        Self {
+            carries_tunnels: true,
+            ..self
+        }
     }
 
     /// A port that receives `frames` over and over, a full batch at each call. Frames longer than a
@@ -161,6 +172,10 @@ impl PortQueue for MemoryQueue {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    fn carries_tunnels(&self) -> bool {
+        self.carries_tunnels
     }
 
     fn set_mtu(&mut self, mtu: u32) {
