@@ -300,8 +300,11 @@ pub fn udp_sizes() -> Vec<usize> {
 pub fn ping(from: &Namespace, address: IpAddr, size: usize, count: u32) -> Result<()> {
     let (size, count) = (size.to_string(), count.to_string());
     let address = address.to_string();
+    // Once something was answered `ping` waits for the rest only as long as twice the slowest answer
+    // or its interval, whichever is longer, and not as long as `-W` says: on a busy machine 10 ms are
+    // too short.
     let arguments = [
-        "-n", "-q", "-c", &count, "-i", "0.01", "-W", "2", "-s", &size, &address,
+        "-n", "-q", "-c", &count, "-i", "0.05", "-W", "2", "-s", &size, &address,
     ];
     let shown = from.must("ping", &arguments)?;
     ensure!(
