@@ -236,7 +236,8 @@ pub fn execute(
                     tunnel::push(work, template, key, place, &mut pieces, &mut tools)
                 });
                 if current.is_none() && saved.is_empty() {
-                    break;
+                    // Pieces of an earlier cut may still have their way to go.
+                    next = actions.len();
                 }
                 continue;
             }

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
+use vswitch_dpapi::TunnelKind;
 use vswitch_flow::action::{Nat, NatKind, NatRange};
 use vswitch_flow::{Field, OfPort};
 use vswitch_packet::build::Builder;
 use vswitch_packet::checksum::Sum;
-use vswitch_packet::{ipv4, tcp, udp};
+use vswitch_packet::{MacAddr, ipv4, tcp, udp, vxlan};
 
 use super::*;
 use crate::buffer::{HEADROOM, Segment, SharedFrames};
@@ -12,6 +13,7 @@ use crate::conntrack::request::Request;
 use crate::extract::extract;
 use crate::offload::{Checksum, Offload};
 use crate::pipeline::CtAction;
+use crate::tunnel::template::{Headers, Template};
 
 const SRC: [u8; 4] = [10, 0, 0, 1];
 const DST: [u8; 4] = [10, 0, 0, 2];
@@ -378,4 +380,43 @@ fn a_translation_changes_the_packet_and_not_the_copy_that_was_put_aside() {
     );
     let translated = Builder::eth([2; 6], [4; 6]).ipv4(to, DST).udp(1, 2).build();
     assert_eq!(bench.take(), [(2, translated), (3, bytes)]);
+}
+
+/// Headers of a tunnel whose packets find `mtu` bytes on their way, uncut.
+fn encap(mtu: u32) -> DpAction {
+    let headers = Headers {
+        dst_mac: MacAddr([2, 0, 0, 0, 1, 2]),
+        src_mac: MacAddr([2, 0, 0, 0, 1, 1]),
+        local: SRC.into(),
+        remote: DST.into(),
+        tos: 0,
+        ttl: 64,
+        dont_fragment: true,
+        csum: false,
+        udp_port: vxlan::PORT,
+        kind: TunnelKind::Vxlan,
+        key: 7,
+        oam: false,
+        options: Box::default(),
+    };
+    DpAction::Encap(Arc::new(Template::new(PortIndex(9), headers, mtu)))
+}
+
+#[test]
+fn a_second_tunnel_in_which_one_piece_does_not_fit_loses_no_other() {
+    let mut frame = tcp4().udp(1, 2).payload(&[7; 2000]).build();
+    // It may be cut: into a piece that fills the first tunnel, and one that fits anywhere.
+    frame[20] &= !0x40;
+    let mut bench = Bench::new(80);
+    let packet = bench.packet(&frame, Offload::default());
+    bench.run(packet, &[encap(1500), encap(1500), to(2)]);
+    assert_eq!(
+        bench.drops.iter().find(|drop| drop.1 > 0),
+        Some((DropReason::MtuExceeded, 1))
+    );
+    for answer in std::mem::take(&mut bench.sink.answers) {
+        bench.pool.drop_packet(answer);
+    }
+    let out = bench.take();
+    assert_eq!(out.len(), 1, "the piece that fits goes its way");
 }
