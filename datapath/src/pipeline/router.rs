@@ -405,9 +405,10 @@ const fn is_martian_v4(first: u8) -> bool {
     matches!(first, 0 | 127 | 224..)
 }
 
-/// The same of IPv6, by the first two bytes: unspecified and loopback, groups, those for the link alone.
+/// The same of IPv6, by the first two bytes: unspecified, loopback and IPv4 in disguise, groups, those for
+/// the link alone. What translates to IPv4 (64:ff9b::/96, RFC 6052) is an address like any other.
 const fn is_martian_v6(first: u16) -> bool {
-    first >> 8 == 0 || first >> 8 == 0xff || first & 0xffc0 == 0xfe80
+    first == 0 || first >> 8 == 0xff || first & 0xffc0 == 0xfe80
 }
 
 impl Walk<'_> {
@@ -650,6 +651,25 @@ impl Walk<'_> {
         if rest < bits {
             let max = field.info().max();
             self.work.bits(field, max >> rest << rest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_translates_to_ipv4_is_forwarded_and_what_means_one_link_is_not() {
+        let first = |text: &str| {
+            let address: Ipv6Addr = text.parse().expect("an address");
+            is_martian_v6(address.segments()[0])
+        };
+        for martian in ["::", "::1", "::ffff:192.0.2.1", "ff02::1", "fe80::1"] {
+            assert!(first(martian), "{martian}");
+        }
+        for other in ["64:ff9b::192.0.2.1", "2001:db8::1", "fd00::1", "100::1"] {
+            assert!(!first(other), "{other}");
         }
     }
 }
