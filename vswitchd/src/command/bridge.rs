@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use vswitch_dpapi::message::{FdbRow, FdbStats as LearningStats, Reply, Request};
-use vswitch_dpapi::{BridgeId, Change, PortId};
+use vswitch_dpapi::{BridgeId, Change};
 use vswitch_flow::{FlowCommand, FlowMod, FlowRule};
 use vswitch_rpc::bridge::{
     AddBr, DelBr, FdbCounters, FdbEntry, FdbFlush, FdbShare, FdbShow, FdbStats, ReadBr, SetBr,
@@ -37,8 +37,7 @@ impl Control {
         let mut next = self.belief.clone();
         self.check_no_network(&call.name)?;
         let bridge = next.switch.del_bridge(&call.name)?;
-        let ports: Vec<_> = bridge.ports.values().map(|port| PortId(port.id)).collect();
-        self.check_unrouted(&ports)?;
+        self.check_unrouted(bridge.ports.values())?;
         self.commit(next, Vec::new()).await?;
         Ok(Done {})
     }

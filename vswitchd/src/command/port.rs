@@ -1,6 +1,5 @@
 //! Ports.
 
-use vswitch_dpapi::PortId;
 use vswitch_dpapi::message::{PortStats, Reply, Request};
 use vswitch_rpc::Refusal;
 use vswitch_rpc::method::{Done, Options};
@@ -97,7 +96,7 @@ impl Control {
             .into());
         }
         let port = next.switch.del_port(&call.bridge, &call.name)?;
-        self.check_unrouted(&[PortId(port.id)])?;
+        self.check_unrouted([&port])?;
         self.commit(next, Vec::new()).await?;
         Ok(Done {})
     }

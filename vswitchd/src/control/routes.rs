@@ -5,15 +5,17 @@
 //! everything before it back. A route names ports by their numbers, so a port goes only when no route
 //! names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vswitch_dpapi::message::Request;
 use vswitch_dpapi::{PortId, RouteSpec, RouteTarget, RouterId};
 use vswitch_flow::Prefix;
+use vswitch_rpc::port::Kind;
 use vswitch_rpc::{Code, Refusal};
 
 use super::Control;
 use crate::dataplane::DataplaneError;
+use crate::model::Port;
 use crate::store::StoreError;
 
 /// Most routes of a router. One takes about 200 bytes in each process.
@@ -171,8 +173,17 @@ impl Control {
         }
     }
 
-    /// Refuses that these ports go while routes name them.
-    pub(crate) fn check_unrouted(&self, ports: &[PortId]) -> Result<(), Refusal> {
+    /// Refuses that these ports go while routes name them. Only ports of routers cost a look at
+    /// all routes.
+    pub(crate) fn check_unrouted<'a>(
+        &self,
+        ports: impl IntoIterator<Item = &'a Port>,
+    ) -> Result<(), Refusal> {
+        let ports = ports.into_iter();
+        let ports: BTreeSet<PortId> = ports
+            .filter(|port| port.kind == Kind::Router)
+            .map(|port| PortId(port.id))
+            .collect();
         let names = |target: &RouteTarget| match target {
             RouteTarget::Via(hops) => hops
                 .iter()

@@ -205,9 +205,9 @@ impl Switch {
     }
 
     /// Removes the bridge of a container network with all it has.
-    pub fn del_network_bridge(&mut self, network: &str) {
-        self.bridges
-            .retain(|_, bridge| bridge.network.as_deref() != Some(network));
+    pub fn del_network_bridge(&mut self, network: &str) -> Option<Bridge> {
+        let name = self.network_bridge(network).ok()?.name.clone();
+        self.bridges.remove(&name)
     }
 
     /// Removes a bridge with all it has.

@@ -17,7 +17,7 @@ use crate::driver::bridge;
 use crate::host::device;
 use crate::host::netlink::Netlink;
 use crate::ipam::Defaults;
-use crate::model::containers::{CnmError, Driver, NewEndpoint, NewNetwork};
+use crate::model::containers::{CnmError, Driver, Id, NewEndpoint, NewNetwork};
 use crate::model::key;
 use crate::openflow::tables::Tables;
 use crate::store::Belief;
@@ -99,7 +99,7 @@ impl Control {
     ) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
         let id = next.containers.network(&call.network)?.id;
-        remove(&mut next, &id)?;
+        self.remove(&mut next, &id)?;
         self.commit(next, Vec::new()).await?;
         Ok(Done {})
     }
@@ -118,13 +118,24 @@ impl Control {
                 break;
             }
             for (id, name) in unused {
-                remove(&mut next, &id)?;
+                self.remove(&mut next, &id)?;
                 gone.push(name);
             }
         }
         self.commit(next, Vec::new()).await?;
         gone.sort();
         Ok(gone)
+    }
+
+    /// Takes a network away, and its bridge, unless routes lead by that.
+    fn remove(&self, next: &mut Belief, id: &Id) -> Result<(), Refusal> {
+        let network = next.containers.remove_network(id)?;
+        if network.driver == Driver::Bridge
+            && let Some(bridge) = next.switch.del_network_bridge(&network.id.to_string())
+        {
+            self.check_unrouted(bridge.ports.values())?;
+        }
+        Ok(())
     }
 
     pub(in crate::command) async fn network_connect(
@@ -207,15 +218,6 @@ pub(super) fn kernel(what: &str, whom: &str, error: &std::io::Error) -> Refusal 
         Code::Kernel,
         format!("the kernel refused to {what} {whom}: {error}"),
     )
-}
-
-/// Takes a network away, and its bridge.
-fn remove(next: &mut Belief, id: &crate::model::containers::Id) -> Result<(), Refusal> {
-    let network = next.containers.remove_network(id)?;
-    if network.driver == Driver::Bridge {
-        next.switch.del_network_bridge(&network.id.to_string());
-    }
-    Ok(())
 }
 
 fn of_family(
