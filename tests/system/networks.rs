@@ -341,6 +341,16 @@ fn restarts() -> Result<()> {
         "{got}"
     );
     vsctl(&switch, "sandbox rm c3")?;
+    // Killed between a change and the way out that it makes: the way is there after the next start.
+    switch.kill_control()?;
+    for family in ["-4", "-6"] {
+        c1.ip(&[family, "route", "del", "default"])?;
+    }
+    switch.start_control()?;
+    for (destination, gateway) in [("192.0.2.1", "10.1.0.1"), ("2001:db8::1", "fd01::1")] {
+        let way = c1.ip(&["-o", "route", "get", destination])?;
+        ensure!(way.contains(&format!("via {gateway}")), "{way}");
+    }
     // The datapath alone: devices stay, flows come back.
     switch.kill_datapath()?;
     traffic::await_ping(&c1, ip("10.1.0.3"), BACK)?;

@@ -123,6 +123,7 @@ impl Control {
             }
         }
         self.steer();
+        self.route_all();
         Ok(())
     }
 

@@ -70,6 +70,13 @@ impl Control {
         }
     }
 
+    /// Sets the ways out of all sandboxes: what ended us may have come between a change and its ways.
+    pub(crate) fn route_all(&self) {
+        for sandbox in self.belief.containers.sandboxes() {
+            self.route_or_log(&sandbox.id);
+        }
+    }
+
     /// Gives a device that was made anew what container networks say of it.
     pub(crate) fn dress_again(&self, port: &Port) {
         let Some(device) = self.devices.get(&port.id) else {
