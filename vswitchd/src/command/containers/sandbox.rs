@@ -12,7 +12,8 @@ use super::{check_labels, new_id};
 use crate::control::Control;
 use crate::host::named;
 use crate::host::place::Place;
-use crate::model::containers::{NewSandbox, Sandbox};
+use crate::model::containers::{CnmError, Id, NewSandbox, Sandbox};
+use crate::store::Belief;
 
 impl Control {
     pub(in crate::command) async fn sandbox_create(
@@ -30,7 +31,7 @@ impl Control {
             key,
             labels: call.labels,
         };
-        let sandbox = next.containers.create_sandbox(new_id()?, new)?.clone();
+        let sandbox = add(&mut next, new_id()?, new)?;
         if !sandbox.made {
             self.commit(next, Vec::new()).await?;
         } else {
@@ -131,6 +132,13 @@ impl Control {
     }
 }
 
+/// Makes a sandbox what should be. Its namespace is not to be taken away, whatever one at the same path was.
+fn add(next: &mut Belief, id: Id, new: NewSandbox) -> Result<Sandbox, CnmError> {
+    let sandbox = next.containers.create_sandbox(id, new)?.clone();
+    next.graves.remove(&sandbox.key);
+    Ok(sandbox)
+}
+
 /// The path of a namespace that is there.
 fn existing(netns: &str) -> Result<String, Refusal> {
     let place = Place::parse(netns);
@@ -141,4 +149,23 @@ fn existing(netns: &str) -> Result<String, Refusal> {
     Ok(place
         .path()
         .map_or_else(|| netns.to_owned(), |path| path.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grave_does_not_take_a_new_sandbox_of_the_same_name() {
+        let mut belief = Belief::default();
+        for name in ["c1", "c2"] {
+            belief.graves.insert(format!("/run/netns/{name}"));
+        }
+        let new = NewSandbox {
+            name: "c1".into(),
+            ..NewSandbox::default()
+        };
+        add(&mut belief, Id::new([1; 32]), new).expect("a fresh name");
+        assert_eq!(belief.graves, ["/run/netns/c2".to_owned()].into());
+    }
 }
