@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -48,8 +49,15 @@ impl fmt::Display for Part {
 
 fn read(part: Part, path: &Path) -> Result<Vec<u8>, BadIdentity> {
     let read = || {
-        let file = File::open(path)?;
+        // A FIFO would have us wait until somebody writes, and a terminal until somebody types, be it that
+        // one has come to where a file was. So it is asked of what was opened, not of the path.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let kind = file.metadata()?.file_type();
         // Opening a directory works, and reading it is an error that says so.
+        if !kind.is_file() && !kind.is_dir() {
+            return Err(io::Error::other("it is no regular file"));
+        }
         let mut bytes = Vec::new();
         file.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > SIZE_MAX {

@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use authority::{Authority, Papers};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 use vswitch_tls::rustls::{Connection, Error};
 use vswitch_tls::{BadIdentity, Files, Identity, explain};
@@ -191,6 +192,15 @@ fn files_that_make_no_identity_are_refused_by_name() {
         refused(&|files| files.ca_cert = place.path().into()),
         "the CA certificate DIR cannot be read: Is a directory (os error 21)"
     );
+    let fifo = place.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    for path in [&fifo, Path::new("/dev/ptmx")] {
+        let said = refused(&|files| files.private_key = path.into());
+        assert!(
+            said.ends_with(" cannot be read: it is no regular file"),
+            "{said}"
+        );
+    }
     assert_eq!(
         refused(&|files| files.ca_cert.clone_from(&long)),
         "the CA certificate DIR/long cannot be read: it is longer than 1 MiB"
