@@ -8,6 +8,7 @@
 //! before it does so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -22,8 +23,12 @@ use crate::dataplane::DataplaneError;
 use crate::host::network::{self, Heard, Network, RouteName};
 use crate::host::place::Place;
 
-/// How long news are gathered before routes are read again: setting up a device makes several.
+/// How long news are gathered before they are acted on: setting up a device makes several, and
+/// neighbours come and go in crowds.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// Pause before what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Neighbours that are confirmed at most.
 const NEEDED_MAX: usize = 16_384;
@@ -54,7 +59,41 @@ struct Told {
 impl State {
     /// There may be something to tell.
     pub(super) fn stir(&mut self) {
-        self.due = Some(Instant::now());
+        self.due_at(Instant::now());
+    }
+
+    /// There is something to do at a time, unless that is done before.
+    fn due_at(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Takes note of news, which are gathered for a while.
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Neighbour { .. } => {
+                if !self.network.note(heard) {
+                    return;
+                }
+            }
+            Heard::Routes => self.read_routes = true,
+            Heard::Everything => self.read_all = true,
+        }
+        self.due_at(Instant::now() + GATHER);
+    }
+
+    /// Reads what is to be read again. What could not be read stays to be read.
+    fn read(
+        &mut self,
+        all: impl FnOnce() -> io::Result<Network>,
+        routes: impl FnOnce(&mut Network) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.read_all {
+            self.network = all()?;
+        } else if self.read_routes {
+            routes(&mut self.network)?;
+        }
+        (self.read_all, self.read_routes) = (false, false);
+        Ok(())
     }
 
     /// Another datapath, which knows nothing.
@@ -68,29 +107,17 @@ impl State {
 impl Control {
     /// Takes note of news of the network.
     pub fn hear_network(&mut self, heard: Heard) {
-        let state = &mut self.underlay;
-        match heard {
-            Heard::Neighbour {
-                device,
-                address,
-                stale,
-                ..
-            } => {
-                if state.network.note(heard) {
-                    state.stir();
-                }
-                if stale && state.told.is_some() && self.needs(device, address) {
-                    self.resolve(device, address);
-                }
-            }
-            Heard::Routes => {
-                state.read_routes = true;
-                state.due.get_or_insert_with(|| Instant::now() + GATHER);
-            }
-            Heard::Everything => {
-                state.read_all = true;
-                state.due.get_or_insert_with(|| Instant::now() + GATHER);
-            }
+        self.underlay.hear(heard);
+        if let Heard::Neighbour {
+            device,
+            address,
+            stale: true,
+            ..
+        } = heard
+            && self.underlay.told.is_some()
+            && self.needs(device, address)
+        {
+            self.resolve(device, address);
         }
     }
 
@@ -139,8 +166,9 @@ impl Control {
             self.underlay.read_all = true;
             return Ok(());
         }
-        if let Err(error) = self.read_network() {
+        if let Err(error) = self.underlay.read(Network::read, Network::read_routes) {
             tracing::warn!(%error, "the kernel's routes could not be read");
+            self.underlay.due_at(Instant::now() + RETRY);
             return Ok(());
         }
         let needs = self.work_out_needs(&self.underlay.network);
@@ -162,7 +190,13 @@ impl Control {
         };
         // When this fails, it is not known what the datapath has.
         self.underlay.told = None;
-        self.dataplane.tell(&request, &[]).await?;
+        if let Err(error) = self.dataplane.tell(&request, &[]).await {
+            // The next datapath is told everything anyway.
+            if !error.is_loss() {
+                self.underlay.due_at(Instant::now() + RETRY);
+            }
+            return Err(error);
+        }
         self.underlay.told = Some(now);
         Ok(())
     }
@@ -176,17 +210,6 @@ impl Control {
                 false
             }
         }
-    }
-
-    fn read_network(&mut self) -> std::io::Result<()> {
-        let state = &mut self.underlay;
-        if std::mem::take(&mut state.read_all) {
-            state.read_routes = false;
-            state.network = Network::read()?;
-        } else if std::mem::take(&mut state.read_routes) {
-            state.network.read_routes()?;
-        }
-        Ok(())
     }
 
     /// What the datapath should know.
@@ -297,6 +320,62 @@ impl Told {
 mod tests {
     use super::*;
     use vswitch_dpapi::tunnel::RouteKind;
+
+    fn neighbour_is(last: u8) -> Heard {
+        Heard::Neighbour {
+            device: 1,
+            address: [10, 0, 0, last].into(),
+            mac: Some([last; 6]),
+            stale: false,
+        }
+    }
+
+    #[test]
+    fn a_network_that_could_not_be_read_is_not_known() {
+        let mut state = State::default();
+        state.hear(Heard::Everything);
+        state.hear(Heard::Routes);
+        let refused = || Err(io::Error::other("no memory"));
+        assert!(state.read(refused, |_| Ok(())).is_err());
+        let whole = || {
+            let mut network = Network::default();
+            network.note(neighbour_is(1));
+            Ok(network)
+        };
+        assert!(state.read(whole, |_| Ok(())).is_ok());
+        assert_eq!(state.network.neighbours.len(), 1);
+        state.hear(Heard::Routes);
+        let never = || -> io::Result<Network> { panic!("there was no need") };
+        assert!(
+            state
+                .read(never, |_| refused().map(drop::<Network>))
+                .is_err()
+        );
+        let mut read = false;
+        let routes = |_: &mut Network| {
+            read = true;
+            Ok(())
+        };
+        assert!(state.read(never, routes).is_ok());
+        assert!(read, "what failed was not tried again");
+        assert!(state.read(never, |_| panic!("read twice")).is_ok());
+    }
+
+    #[test]
+    fn neighbours_are_gathered_and_told_soon_even_while_something_waits_to_be_tried_again() {
+        let mut state = State::default();
+        let before = Instant::now();
+        state.due_at(before + RETRY);
+        state.hear(neighbour_is(1));
+        let due = state.due.expect("there is something to tell");
+        assert!(due >= before + GATHER, "it would be told alone");
+        assert!(due < before + Duration::from_millis(100));
+        state.hear(neighbour_is(2));
+        assert_eq!(state.due, Some(due), "a crowd would never be told");
+        state.due = None;
+        state.hear(neighbour_is(2));
+        assert_eq!(state.due, None, "nothing is new");
+    }
 
     fn told(last: u8) -> Told {
         let ip: IpAddr = [10, 0, 0, last].into();
