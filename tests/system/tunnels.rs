@@ -4,7 +4,7 @@
 //! Each host is a namespace; a veth joins them. Behind each is a guest, which knows nothing of
 //! tunnels.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use libtest_mimic::Trial;
 use vswitch_tests::netns::Namespace;
 use vswitch_tests::ovs::Ovs;
 use vswitch_tests::process::Switch;
-use vswitch_tests::{device, traffic};
+use vswitch_tests::{device, traffic, wait};
 
 use crate::failed;
 
@@ -177,11 +177,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             })
         })
         .collect();
-    let others: [(&str, Trying); 4] = [
+    let others: [(&str, Trying); 5] = [
         ("tunnels/what_the_page_says_works", the_page_works),
         ("tunnels/guests_need_no_smaller_mtu", sizes_adapt),
         ("tunnels/the_kernel_is_followed", the_kernel_is_followed),
         ("tunnels/either_process_may_die", either_process_may_die),
+        (
+            "tunnels/a_taken_port_is_had_later",
+            a_taken_port_is_had_later,
+        ),
     ];
     trials.extend(
         others.map(|(name, trying)| {
@@ -440,7 +444,7 @@ fn the_kernel_is_followed() -> Result<()> {
         let remote = outside(2, false);
         a.here
             .ip(&["route", "add", "blackhole", &format!("{remote}/32")])?;
-        vswitch_tests::wait::until(FIRST, "the route is noticed", || {
+        wait::until(FIRST, "the route is noticed", || {
             let shown = a.ours()?.vsctl(&["show"])?;
             Ok(shown.contains("no route leads to").then_some(()))
         })?;
@@ -475,6 +479,39 @@ fn either_process_may_die() -> Result<()> {
         a.ours()?.kill_datapath()?;
         traffic::await_ping(a.guest(), b.v4, FIRST).map(drop)
     })
+}
+
+/// A UDP port of the host that somebody else has is had when it is free, though no news say so.
+fn a_taken_port_is_had_later() -> Result<()> {
+    let here = Namespace::create(&named("host"))?;
+    here.ip(&["tuntap", "add", "wire", "mode", "tap"])?;
+    here.ip(&["link", "set", "wire", "up"])?;
+    device::addresses(&here, "wire", &[&outside_net(1, false)])?;
+    let holder = here.run(|| Ok(UdpSocket::bind(("0.0.0.0", 4789))?))?;
+    let switch = here.run(Switch::start)?;
+    switch.vsctl(&["add-br", "br0"])?;
+    let remote = format!("remote_ip={}", outside(2, false));
+    let words = ["add-port", "br0", "tunnel", "type=vxlan", &remote, "key=42"];
+    switch.vsctl(&words)?;
+    let mut shown = String::new();
+    let mut is_short = || -> Result<bool> {
+        shown = switch.vsctl(&["show"])?;
+        Ok(shown.contains("error:"))
+    };
+    let waited = wait::until(
+        FIRST,
+        "the port is missed",
+        || Ok(is_short()?.then_some(())),
+    );
+    drop(holder);
+    let waited = waited.and_then(|()| {
+        wait::until(
+            FIRST,
+            "the port is had",
+            || Ok((!is_short()?).then_some(())),
+        )
+    });
+    waited.with_context(|| format!("{shown}\n{}", switch.log_tail()))
 }
 
 /// The page that people paste from.

@@ -55,7 +55,7 @@ impl Control {
         let news = std::mem::take(&mut self.news);
         self.changed = true;
         // What could not be an uplink may have become one.
-        self.unfit.clear();
+        self.failed.try_uplinks();
         self.underlay.stir();
         let ports: Vec<Port> = self
             .belief

@@ -71,8 +71,8 @@ pub struct Control {
     underlay: underlay::State,
     /// What ports of bridges need of the host's network; `None` until it was worked out.
     needs: Option<uplinks::Needs>,
-    /// Devices that could not become uplinks, and why.
-    unfit: BTreeMap<String, String>,
+    /// What ports need and could not have.
+    failed: uplinks::Failed,
     /// Uplinks that do not take what they should, and why, by the numbers of their ports.
     pub(crate) unsteered: BTreeMap<u32, String>,
     /// What is said, how loudly, and where.
@@ -112,7 +112,7 @@ impl Control {
             news: look::Pending::default(),
             underlay: underlay::State::default(),
             needs: None,
-            unfit: BTreeMap::new(),
+            failed: uplinks::Failed::default(),
             unsteered: BTreeMap::new(),
             log,
             sampled: Sampled::default(),

@@ -173,8 +173,9 @@ impl Control {
             None if port.kind == Kind::Socket => {
                 let (device, failed) = device::make_sockets(&self.needed_sockets(), None);
                 self.devices.insert(port.id, device);
-                // What could be opened serves; the rest is tried again with every change.
+                // What could be opened serves; the rest is tried again.
                 if let Some(error) = failed {
+                    self.failed.sockets();
                     tracing::warn!(%error, "a UDP port could not be opened");
                 }
                 Ok(())

@@ -15,20 +15,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vswitch_dpapi::message::Request;
 use vswitch_dpapi::tunnel::{UnderlayAddress, UnderlayDevice, UnderlayNeighbour, UnderlayRoute};
-use vswitch_dpapi::{Endpoint, PortId, Underlay, UnderlayChange};
-use vswitch_rpc::port::Kind;
+use vswitch_dpapi::{Endpoint, Underlay, UnderlayChange};
 
 use super::{Control, uplinks};
 use crate::dataplane::DataplaneError;
 use crate::host::network::{self, Heard, Network, RouteName};
-use crate::host::place::Place;
 
 /// How long news are gathered before they are acted on: setting up a device makes several, and
 /// neighbours come and go in crowds.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// Pause before what failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// Neighbours that are confirmed at most.
 const NEEDED_MAX: usize = 16_384;
@@ -157,7 +155,11 @@ impl Control {
     pub async fn tell_underlay(&mut self) -> Result<(), DataplaneError> {
         self.underlay.due = None;
         if !self.belief.switch.has_tunnels() {
+            self.failed.forget_needs();
             self.meet_needs(uplinks::Needs::default()).await;
+            if let Some(at) = self.failed.next(&BTreeSet::new()) {
+                self.underlay.due_at(at);
+            }
             // What is known grows old, and is read when it is wanted.
             if self.underlay.told.take().is_some() {
                 let nothing = Request::SetUnderlay(Box::default());
@@ -171,11 +173,15 @@ impl Control {
             self.underlay.due_at(Instant::now() + RETRY);
             return Ok(());
         }
-        let needs = self.work_out_needs(&self.underlay.network);
-        if self.meet_needs(needs).await {
-            // Without the uplinks that could not be had others may be needed.
-            let needs = self.work_out_needs(&self.underlay.network);
-            self.meet_needs(needs).await;
+        let mut survey = self.survey();
+        let mut needs = self.work_out_needs(&self.underlay.network, &mut survey);
+        while self.meet_needs(needs).await {
+            // Without the uplinks that could not be had others may be needed, or sockets.
+            needs = self.work_out_needs(&self.underlay.network, &mut survey);
+        }
+        self.seek_uplinks();
+        if let Some(at) = self.failed.next(&survey.without) {
+            self.underlay.due_at(at);
         }
         let now = self.known();
         let request = match &self.underlay.told {
@@ -207,6 +213,7 @@ impl Control {
             Ok(failed) => failed,
             Err(error) => {
                 tracing::warn!(%error, "a tunnel does not have what it needs");
+                self.failed.wait();
                 false
             }
         }
@@ -215,27 +222,17 @@ impl Control {
     /// What the datapath should know.
     fn known(&self) -> Told {
         let network = &self.underlay.network;
-        let port_of = |ifindex: u32| {
-            let mut ports = self.belief.switch.ports();
-            let found = ports.find(|(_, port)| {
-                port.kind == Kind::Internal
-                    && self.devices.get(&port.id).is_some_and(|device| {
-                        let link = device.link.as_ref();
-                        device.place == Place::Own && link.is_some_and(|l| l.ifindex == ifindex)
-                    })
-            });
-            found.map(|(_, port)| PortId(port.id))
-        };
+        let survey = self.survey();
+        let socket = self.socket();
         let devices = network.links.values().map(|link| {
-            let (uplink, socket) = self.ways(link.ifindex);
             let device = UnderlayDevice {
                 ifindex: link.ifindex,
                 name: link.name.clone(),
                 mac: link.mac.unwrap_or_default(),
                 mtu: link.mtu,
                 up: link.up,
-                internal: port_of(link.ifindex),
-                uplink,
+                internal: survey.internal.get(&link.ifindex).copied(),
+                uplink: survey.uplinks.get(&link.ifindex).copied(),
                 socket,
             };
             (link.ifindex, device)

@@ -5,8 +5,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use tokio::time::Instant;
 use vswitch_dpapi::tunnel::{RouteKind, UnderlayRoute};
 use vswitch_dpapi::{Endpoint, PortId, TunnelSpec, TunnelWay};
+use vswitch_flow::Prefix;
 use vswitch_rpc::Refusal;
 use vswitch_rpc::port::Kind;
 use vswitch_sys::bpf::steer::{PortSet, Target};
@@ -14,11 +16,12 @@ use vswitch_sys::udp_socket::Family;
 use vswitch_sys::xsk;
 
 use super::Control;
+use super::underlay::RETRY;
 use crate::dataplane::DataplaneError;
 use crate::host::netlink::{Link, Sort};
 use crate::host::network::Network;
 use crate::host::place::Place;
-use crate::host::{Device, DeviceError, device, holder};
+use crate::host::{Device, DeviceError, News, device, holder};
 use crate::model::port::PortSettings;
 use crate::model::uplink::Protocol;
 use crate::model::{Steer, Uplink, tunnel};
@@ -38,9 +41,143 @@ pub(crate) struct Needs {
     pub(crate) sockets: BTreeSet<(Family, u16)>,
 }
 
+/// What could not be had, and when it makes sense to try again.
+#[derive(Debug, Default)]
+pub(super) struct Failed {
+    /// Devices that could not become uplinks: why, and until when tunnels go without.
+    uplinks: BTreeMap<String, (String, Instant)>,
+    /// Not all of the host's UDP ports could be opened.
+    sockets: Option<Instant>,
+    /// An uplink has no device.
+    devices: Option<Instant>,
+    /// A change could not be made.
+    change: Option<Instant>,
+}
+
+impl Failed {
+    /// A device could not become an uplink. Answers whether that is news.
+    fn uplink(&mut self, name: &str, why: String) -> bool {
+        let until = Instant::now() + RETRY;
+        let before = self.uplinks.insert(name.into(), (why.clone(), until));
+        before.is_none_or(|(before, _)| before != why)
+    }
+
+    /// Whether tunnels go without an uplink that could not be had. `now` is one time for all of a
+    /// pass, so that what fails in it is not tried again in it, however long the pass takes.
+    fn goes_without(&self, name: &str, now: Instant) -> bool {
+        let found = self.uplinks.get(name);
+        found.is_some_and(|(_, until)| now < *until)
+    }
+
+    /// What could not be an uplink may have become one.
+    pub(super) fn try_uplinks(&mut self) {
+        let now = Instant::now();
+        self.uplinks
+            .values_mut()
+            .for_each(|(_, until)| *until = now);
+    }
+
+    /// Not all of the host's UDP ports could be opened.
+    pub(super) fn sockets(&mut self) {
+        self.sockets = Some(Instant::now() + RETRY);
+    }
+
+    /// A change could not be made, and is not to be tried at once.
+    pub(super) fn wait(&mut self) {
+        self.change = Some(Instant::now() + RETRY);
+    }
+
+    /// Without tunnels nothing is needed but that changes can be made.
+    pub(super) fn forget_needs(&mut self) {
+        self.uplinks.clear();
+        (self.sockets, self.devices) = (None, None);
+    }
+
+    /// When to try again, tunnels going `without` some uplinks.
+    pub(super) fn next(&self, without: &BTreeSet<String>) -> Option<Instant> {
+        let uplinks = self.uplinks.iter();
+        let wanted = uplinks.filter(|(name, _)| without.contains(*name));
+        let others = self.sockets.iter().chain(&self.devices);
+        let first = wanted.map(|(_, (_, until))| *until);
+        let first = first.chain(others.copied()).min();
+        // Everything else waits for that.
+        self.change.or(first)
+    }
+}
+
+/// Whether it is not yet time.
+fn is_ahead(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| Instant::now() < at)
+}
+
+/// What a pass over all tunnels asks again and again: the devices that ports have in our own
+/// namespace, by their numbers, and what the kernel says of devices.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// When the pass began.
+    now: Instant,
+    /// Of bridges, for the host's use.
+    pub(super) internal: BTreeMap<u32, PortId>,
+    /// Of bridges.
+    taken: BTreeSet<u32>,
+    /// Shared with the host.
+    pub(super) uplinks: BTreeMap<u32, PortId>,
+    /// Whether drivers have XDP themselves.
+    native: BTreeMap<u32, bool>,
+    /// Devices that tunnels would have as uplinks if they could.
+    pub(super) without: BTreeSet<String>,
+}
+
+impl Survey {
+    fn new(now: Instant) -> Self {
+        Self {
+            now,
+            internal: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            uplinks: BTreeMap::new(),
+            native: BTreeMap::new(),
+            without: BTreeSet::new(),
+        }
+    }
+}
+
 impl Control {
+    /// The devices that ports have now.
+    pub(super) fn survey(&self) -> Survey {
+        let mut survey = Survey::new(Instant::now());
+        for (_, port) in self.belief.switch.ports() {
+            if let Some(ifindex) = self.own_ifindex(port.id) {
+                survey.taken.insert(ifindex);
+                if port.kind == Kind::Internal {
+                    survey.internal.insert(ifindex, PortId(port.id));
+                }
+            }
+        }
+        for uplink in self.belief.switch.uplinks.values() {
+            let id = uplink.port.id;
+            if let Some(ifindex) = self.own_ifindex(id) {
+                survey.uplinks.insert(ifindex, PortId(id));
+            }
+        }
+        survey
+    }
+
+    /// The number of the device that a port has in our own namespace.
+    fn own_ifindex(&self, id: u32) -> Option<u32> {
+        let device = self.devices.get(&id)?;
+        let link = device.link.as_ref()?;
+        (device.place == Place::Own).then_some(link.ifindex)
+    }
+
+    /// The host's sockets, for the datapath to send tunnels by.
+    pub(super) fn socket(&self) -> Option<PortId> {
+        let socket = self.belief.switch.socket.as_ref()?;
+        let is_there = self.devices.contains_key(&socket.id);
+        is_there.then_some(PortId(socket.id))
+    }
+
     /// What tunnels need, as the kernel's routes are now.
-    pub(super) fn work_out_needs(&self, network: &Network) -> Needs {
+    pub(super) fn work_out_needs(&self, network: &Network, survey: &mut Survey) -> Needs {
         let mut needs = Needs::default();
         for (_, port) in self.belief.switch.ports() {
             let spec = |kind| port.settings.tunnel.spec(kind);
@@ -48,21 +185,33 @@ impl Control {
                 continue;
             };
             for link in leads_by(network, &spec.remote) {
-                self.add_need(&mut needs, &port.name, &spec, link);
+                self.add_need(&mut needs, survey, &port.name, &spec, link);
             }
         }
         needs
     }
 
     /// Adds what a tunnel needs to send by a device.
-    fn add_need(&self, needs: &mut Needs, name: &str, spec: &TunnelSpec, link: &Link) {
-        let by_uplink = match spec.way {
+    fn add_need(
+        &self,
+        needs: &mut Needs,
+        survey: &mut Survey,
+        name: &str,
+        spec: &TunnelSpec,
+        link: &Link,
+    ) {
+        let may_share = match spec.way {
             TunnelWay::Bridge => return,
-            TunnelWay::Auto if self.is_internal(link.ifindex) => return,
-            TunnelWay::Auto => self.can_share(link),
-            TunnelWay::Uplink => !self.unfit.contains_key(&link.name),
+            TunnelWay::Auto if survey.internal.contains_key(&link.ifindex) => return,
+            TunnelWay::Auto => can_share(survey, link),
+            TunnelWay::Uplink => true,
             TunnelWay::Socket => false,
         };
+        let goes_without = may_share && self.failed.goes_without(&link.name, survey.now);
+        if goes_without {
+            survey.without.insert(link.name.clone());
+        }
+        let by_uplink = may_share && !goes_without;
         let local = match spec.local {
             Some(Endpoint::Address(address)) => Some(address),
             Some(Endpoint::Flow) | None => None,
@@ -84,37 +233,6 @@ impl Control {
             };
             let ports = families.iter().map(|family| (*family, spec.udp_port));
             needs.sockets.extend(ports);
-        }
-    }
-
-    /// Whether a device is a port of a bridge that the host uses.
-    fn is_internal(&self, ifindex: u32) -> bool {
-        let mut ports = self.belief.switch.ports();
-        ports.any(|(_, port)| port.kind == Kind::Internal && self.has(port.id, ifindex))
-    }
-
-    /// Whether a port has the device of this number in our own namespace.
-    pub(super) fn has(&self, id: u32, ifindex: u32) -> bool {
-        self.devices.get(&id).is_some_and(|device| {
-            let link = device.link.as_ref();
-            device.place == Place::Own && link.is_some_and(|link| link.ifindex == ifindex)
-        })
-    }
-
-    /// Whether a tunnel that is free to choose has a device become an uplink.
-    fn can_share(&self, link: &Link) -> bool {
-        if self.unfit.contains_key(&link.name) || link.master.is_some() || link.mac.is_none() {
-            return false;
-        }
-        let mut ports = self.belief.switch.ports();
-        if ports.any(|(_, port)| self.has(port.id, link.ifindex)) {
-            return false;
-        }
-        match link.sort {
-            Sort::Veth | Sort::Physical => {
-                xsk::xdp_features(link.ifindex).is_ok_and(|features| features.native)
-            }
-            Sort::Tun | Sort::Loopback | Sort::Other => false,
         }
     }
 
@@ -140,16 +258,6 @@ impl Control {
             }),
             None => Ok(()),
         }
-    }
-
-    /// The uplink on a device, and the host's sockets, for the datapath to send tunnels by.
-    pub(super) fn ways(&self, ifindex: u32) -> (Option<PortId>, Option<PortId>) {
-        let switch = &self.belief.switch;
-        let mut uplinks = switch.uplinks.values().map(|uplink| uplink.port.id);
-        let uplink = uplinks.find(|id| self.has(*id, ifindex));
-        let socket = switch.socket.as_ref().map(|port| port.id);
-        let socket = socket.filter(|id| self.devices.contains_key(id));
-        (uplink.map(PortId), socket.map(PortId))
     }
 
     /// What is wanted of an uplink, and by whom.
@@ -196,9 +304,17 @@ impl Control {
     }
 
     /// Has uplinks and sockets be there that are needed, and no others, except those that people
-    /// asked for. True when a device could not become an uplink, so that others may be needed.
-    pub(crate) async fn meet(&mut self, needs: Needs) -> Result<bool, Refusal> {
+    /// asked for. True when a device could not become an uplink: nothing has changed then, and others
+    /// may be needed.
+    pub(super) async fn meet(&mut self, needs: Needs) -> Result<bool, Refusal> {
+        if is_ahead(self.failed.change) {
+            return Ok(false);
+        }
+        self.failed.change = None;
         if self.needs.as_ref() == Some(&needs) {
+            if self.failed.sockets.is_some() && !is_ahead(self.failed.sockets) {
+                self.open_sockets().await?;
+            }
             return Ok(false);
         }
         let mut next = self.belief.clone();
@@ -215,12 +331,15 @@ impl Control {
             match device {
                 Ok(device) => made.push((port.id, device)),
                 Err(error) => {
-                    tracing::warn!(device = name, %error, "a tunnel goes without an uplink");
-                    next.switch.uplinks.remove(name);
-                    self.unfit.insert(name.clone(), error.to_string());
+                    if self.failed.uplink(name, error.to_string()) {
+                        tracing::warn!(device = name, %error, "a tunnel goes without an uplink");
+                    }
                     failed = true;
                 }
             }
+        }
+        if failed {
+            return Ok(true);
         }
         let stays = |name: &String, uplink: &mut Uplink| {
             uplink.asked.is_some() || needs.uplinks.contains_key(name)
@@ -236,17 +355,35 @@ impl Control {
             }
             made.push((port.id, device));
         }
-        self.needs = Some(needs);
         if next != self.belief {
             self.commit(next, made).await?;
         }
+        let is_there = |name: &String| needs.uplinks.contains_key(name);
+        self.failed.uplinks.retain(|name, _| !is_there(name));
+        // Only now: a change that fails is to be tried again.
+        self.needs = Some(needs);
         self.steer();
         self.open_sockets().await?;
-        Ok(failed)
+        Ok(false)
+    }
+
+    /// Has uplinks that tunnels need and that have no device be looked for, as after news of it.
+    pub(super) fn seek_uplinks(&mut self) {
+        let uplinks = &self.belief.switch.uplinks;
+        let needed = self.needs.iter().flat_map(|needs| needs.uplinks.keys());
+        let mut needed = needed.filter_map(|name| uplinks.get(name));
+        if needed.all(|uplink| self.devices.contains_key(&uplink.port.id)) {
+            self.failed.devices = None;
+        } else if !is_ahead(self.failed.devices) {
+            self.failed.devices = Some(Instant::now() + RETRY);
+            // No device has this number: none but those that are missing are looked at.
+            self.hear(News::Device(0));
+        }
     }
 
     /// Has the host's UDP sockets be those that are needed.
     async fn open_sockets(&mut self) -> Result<(), DataplaneError> {
+        self.failed.sockets = None;
         let Some(id) = self.belief.switch.socket.as_ref().map(|port| port.id) else {
             return Ok(());
         };
@@ -257,16 +394,41 @@ impl Control {
             return Ok(());
         }
         let (device, error) = device::make_sockets(&wanted, old);
-        let is_other = old.is_none_or(|old| old.udp_ports() != device.udp_ports());
-        if is_other {
-            self.devices.insert(id, device);
-            self.attach(id).await?;
-        }
         match error {
-            Some(error) => self.errors.insert(id, error.to_string()),
-            None => self.errors.remove(&id),
-        };
-        Ok(())
+            Some(error) => {
+                self.errors.insert(id, error.to_string());
+                self.failed.sockets();
+            }
+            None => {
+                self.errors.remove(&id);
+            }
+        }
+        if old.is_some_and(|old| old.udp_ports() == device.udp_ports()) {
+            return Ok(());
+        }
+        let old = self.devices.insert(id, device);
+        let attached = self.attach(id).await;
+        if attached.as_ref().is_err_and(|error| !error.is_loss()) {
+            match old {
+                Some(old) => self.devices.insert(id, old),
+                None => self.devices.remove(&id),
+            };
+            self.failed.sockets();
+        }
+        attached
+    }
+}
+
+/// Whether a tunnel that is free to choose has a device become an uplink.
+fn can_share(survey: &mut Survey, link: &Link) -> bool {
+    if link.master.is_some() || link.mac.is_none() || survey.taken.contains(&link.ifindex) {
+        return false;
+    }
+    match link.sort {
+        Sort::Veth | Sort::Physical => *survey.native.entry(link.ifindex).or_insert_with(|| {
+            xsk::xdp_features(link.ifindex).is_ok_and(|features| features.native)
+        }),
+        Sort::Tun | Sort::Loopback | Sort::Other => false,
     }
 }
 
@@ -297,18 +459,11 @@ fn leads_by<'a>(network: &'a Network, remote: &Endpoint) -> impl Iterator<Item =
 
 /// Whether a route is for an address.
 fn covers(route: &UnderlayRoute, address: IpAddr) -> bool {
-    let len = u32::from(route.prefix_len);
-    match (route.prefix, address) {
-        (IpAddr::V4(prefix), IpAddr::V4(address)) => {
-            let differs = u32::from(prefix) ^ u32::from(address);
-            differs.leading_zeros() >= len
-        }
-        (IpAddr::V6(prefix), IpAddr::V6(address)) => {
-            let differs = u128::from(prefix) ^ u128::from(address);
-            differs.leading_zeros() >= len
-        }
-        _ => false,
-    }
+    let prefix = Prefix {
+        address: route.prefix,
+        len: route.prefix_len,
+    };
+    prefix.contains(address)
 }
 
 /// Has a device take what rules say, at the addresses that it has now.
@@ -370,6 +525,27 @@ mod tests {
             source: None,
             mtu: None,
         }
+    }
+
+    #[test]
+    fn what_failed_once_is_tried_again_while_it_is_needed_and_not_at_once() {
+        let mut failed = Failed::default();
+        let wanted: BTreeSet<String> = ["eth0".to_owned()].into();
+        assert_eq!(failed.next(&wanted), None);
+        let before = Instant::now();
+        assert!(failed.uplink("eth0", "busy".into()), "it is news");
+        assert!(!failed.uplink("eth0", "busy".into()), "it is known");
+        assert!(failed.goes_without("eth0", before));
+        assert!(!failed.goes_without("eth0", before + 2 * RETRY));
+        assert_eq!(failed.next(&BTreeSet::new()), None, "nobody needs it");
+        assert!(failed.next(&wanted) >= Some(before + RETRY));
+        failed.try_uplinks();
+        assert!(!failed.goes_without("eth0", Instant::now()));
+        assert!(!failed.uplink("eth0", "busy".into()), "it is known still");
+        failed.sockets();
+        failed.wait();
+        assert!(failed.next(&BTreeSet::new()) >= Some(before + RETRY));
+        assert!(is_ahead(failed.sockets) && !is_ahead(Some(before)) && !is_ahead(None));
     }
 
     #[test]
