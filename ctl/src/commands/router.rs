@@ -1,14 +1,15 @@
 //! Routers: make and remove them and their ports, routes one by one and by the million, neighbours, and
 //! the addresses that they have given.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::io::Read;
 
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
-use vswitch_rpc::route::{self, Route};
+use vswitch_rpc::route::{self, Route, RouteError};
 use vswitch_rpc::router::{
-    AddRouter, AddRouterPort, AddRoutes, DelRouter, DelRouterPort, DelRoutes, FindRoute,
+    AddRouter, AddRouterPort, AddRoutes, Added, DelRouter, DelRouterPort, DelRoutes, FindRoute,
     FlushNeighbours, Found, Info, Lease, Leases, Neighbours, Routes, SetRouterPort, ShowNeighbours,
     ShowRouters, ShowRoutes,
 };
@@ -250,7 +251,8 @@ pub(super) const ROUTE_ADD: Command = Command {
            PREFIX from PREFIX ...         only packets from there\n\n\
            The longest prefix wins; among equal ones the longest source. A route to the same prefix from \
            the same source is replaced. A file is added whole or, if one route is refused, not at all; \
-           empty lines and those that begin with # are passed over.",
+           of more than 20000 routes the first stay if the switch or its disk fails while they are added. \
+           Empty lines and those that begin with # are passed over.",
     examples: &[
         example(
             "vsctl route add r1 0.0.0.0/0 via 10.0.1.254",
@@ -278,6 +280,7 @@ pub(super) const ROUTE_ADD: Command = Command {
                     vec![words.join(" ")]
                 },
                 check: false,
+                ahead: 0,
             }
             .into())
         },
@@ -439,8 +442,10 @@ pub(super) const NEIGH_FLUSH: Command = Command {
     ),
 };
 
-/// Routes of a file with the numbers of their lines.
-fn read_routes(file: &str) -> Result<Vec<(usize, String)>, Failure> {
+/// Routes with the numbers of their lines.
+type Lines = Vec<(usize, String)>;
+
+fn read_routes(file: &str) -> Result<Lines, Failure> {
     let mut text = String::new();
     let read = if file == "-" {
         std::io::stdin().read_to_string(&mut text)
@@ -448,17 +453,24 @@ fn read_routes(file: &str) -> Result<Vec<(usize, String)>, Failure> {
         std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
     };
     read.map_err(|error| refused(format!("{file} cannot be read: {error}")))?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .map(|(at, line)| (at + 1, line.trim()));
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|(at, line)| match line.parse::<Route>() {
-            Ok(_) => Ok((at, line.to_owned())),
-            Err(error) => Err(refused(format!("{file}, line {at}: {error}"))),
-        })
-        .collect()
+    routes_of(&text).map_err(|(at, error)| refused(format!("{file}, line {at}: {error}")))
+}
+
+/// The routes of a text. Of those to the same prefix from the same source the last counts, so that each is
+/// counted once.
+fn routes_of(text: &str) -> Result<Lines, (usize, RouteError)> {
+    let mut last = HashMap::new();
+    for (at, line) in text.lines().enumerate() {
+        let (at, line) = (at + 1, line.trim());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let route: Route = line.parse().map_err(|error| (at, error))?;
+        last.insert((route.prefix, route.source), (at, line.to_owned()));
+    }
+    let mut routes: Lines = last.into_values().collect();
+    routes.sort_unstable();
+    Ok(routes)
 }
 
 fn refused(text: String) -> Failure {
@@ -481,20 +493,26 @@ fn add_routes(typed: &Typed<'_>, client: &mut Client) -> Result<Answer, Failure>
         &[false]
     };
     for check in passes {
+        let mut ahead = 0;
         for batch in routes.chunks(BATCH_LEN) {
             let call = AddRoutes {
                 router: router.clone(),
                 routes: batch.iter().map(|(_, line)| line.clone()).collect(),
                 check: *check,
+                ahead,
             };
             let answer = client.call(&call.into());
-            answer.map_err(|failure| match (failure, &file, batch.first()) {
+            let reply = answer.map_err(|failure| match (failure, &file, batch.first()) {
                 (Failure::Refused(mut refusal), Some(file), Some((line, _))) => {
                     refusal.message = format!("{file}, from line {line}: {}", refusal.message);
                     Failure::Refused(refusal)
                 }
                 (failure, ..) => failure,
             })?;
+            if *check {
+                let done: Added = vswitch_rpc::envelope::decode_reply(reply)?;
+                ahead += done.added;
+            }
         }
     }
     Ok(Answer {
@@ -637,4 +655,23 @@ fn print_leases(leases: &Vec<Lease>, _: &Typed<'_>, page: &mut Page) {
         ]);
     }
     table.print(page);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_routes_to_one_place_the_last_counts() {
+        let text = "# the first two\n10.0.0.0/8 prohibit\n\n  ::/0 blackhole\n\
+                    10.0.0.0/8 from 10.0.0.0/8 prohibit\n10.0.0.0/8 via 10.0.0.1\n";
+        let lines = [
+            (4, "::/0 blackhole".to_owned()),
+            (5, "10.0.0.0/8 from 10.0.0.0/8 prohibit".to_owned()),
+            (6, "10.0.0.0/8 via 10.0.0.1".to_owned()),
+        ];
+        assert_eq!(routes_of(text), Ok(lines.into()));
+        let refused = routes_of("10.0.0.0/8 prohibit\n10.0.0.0/8\n");
+        assert_eq!(refused.map_err(|(at, _)| at), Err(2));
+    }
 }

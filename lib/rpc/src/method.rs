@@ -152,7 +152,7 @@ methods! {
     AddRouterPort(router::AddRouterPort) = "router-port-add" -> Done;
     DelRouterPort(router::DelRouterPort) = "router-port-rm" -> Done;
     SetRouterPort(router::SetRouterPort) = "router-port-set" -> Done;
-    AddRoutes(router::AddRoutes) = "route-add" -> Done;
+    AddRoutes(router::AddRoutes) = "route-add" -> router::Added;
     DelRoutes(router::DelRoutes) = "route-del" -> Removed;
     ShowRoutes(router::ShowRoutes) = "route-show" -> router::Routes;
     FindRoute(router::FindRoute) = "route-get" -> router::Found;

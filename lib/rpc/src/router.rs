@@ -115,6 +115,16 @@ pub struct AddRoutes {
     /// They are checked and not added.
     #[serde(default)]
     pub check: bool,
+    /// Of a list in several messages: so many of the routes before these, which were checked, are new.
+    #[serde(default)]
+    pub ahead: u64,
+}
+
+/// What `route-add` has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// How many routes are new; the others replace one.
+    pub added: u64,
 }
 
 /// `route-del`: removes routes, all or none.

@@ -10,14 +10,14 @@ use vswitch_rpc::method::{Done, Options, Removed};
 use vswitch_rpc::port::{AddPort, DelPort, SetPort};
 use vswitch_rpc::route::{self, Route, Target, Way};
 use vswitch_rpc::router::{
-    AddRouter, AddRouterPort, AddRoutes, DelRouter, DelRouterPort, DelRoutes, FindRoute,
+    AddRouter, AddRouterPort, AddRoutes, Added, DelRouter, DelRouterPort, DelRoutes, FindRoute,
     FlushNeighbours, Found, Info, Lease, Leases, Neighbour, Neighbours, PortInfo, RouteRow, Routes,
     SetRouterPort, ShowNeighbours, ShowRouters, ShowRoutes,
 };
 use vswitch_rpc::{Code, Refusal};
 
 use crate::control::Control;
-use crate::control::routes::RouteKey;
+use crate::control::routes::{self, RouteKey};
 use crate::dataplane::unexpected;
 use crate::model::{key, port};
 use crate::plan::router_mac;
@@ -135,7 +135,7 @@ impl Control {
         self.set_port(call).await
     }
 
-    pub(super) async fn add_routes(&mut self, call: AddRoutes) -> Result<Done, Refusal> {
+    pub(super) async fn add_routes(&mut self, call: AddRoutes) -> Result<Added, Refusal> {
         let router = self.belief.switch.router(&call.router)?;
         let (id, len) = (router.id, call.routes.len());
         let mut changes = Vec::with_capacity(len);
@@ -146,10 +146,11 @@ impl Control {
                 .map_err(|why| at(place, len, &why))?;
             changes.push(((route.prefix, route.source), Some(target)));
         }
+        let added = routes::count_new(self.routes_of(id), &changes, call.ahead)?;
         if !call.check {
             self.change_routes(id, changes).await?;
         }
-        Ok(Done {})
+        Ok(Added { added })
     }
 
     /// The ways of a route, ports by their numbers. A sentence when one cannot be gone.

@@ -30,6 +30,31 @@ pub type RouteMap = BTreeMap<RouteKey, RouteTarget>;
 /// What is to become of some routes: a target, or none.
 pub type RouteChanges = Vec<(RouteKey, Option<RouteTarget>)>;
 
+/// How many routes changes add to those that a router has and to new ones that come `ahead` of them.
+///
+/// # Errors
+/// When they would be more than [`ROUTES_MAX`].
+pub(crate) fn count_new(
+    have: &RouteMap,
+    changes: &RouteChanges,
+    ahead: u64,
+) -> Result<u64, Refusal> {
+    let come = changes.iter().filter(|(_, target)| target.is_some());
+    let new: BTreeSet<&RouteKey> = come
+        .map(|(key, _)| key)
+        .filter(|key| !have.contains_key(key))
+        .collect();
+    let new = new.len() as u64;
+    let len = (have.len() as u64)
+        .saturating_add(ahead)
+        .saturating_add(new);
+    if len > ROUTES_MAX as u64 {
+        let text = format!("that would be {len} routes; a router has at most {ROUTES_MAX}");
+        return Err(Refusal::new(Code::Refused, text));
+    }
+    Ok(new)
+}
+
 impl Control {
     /// Reads the routes that the store has.
     ///
@@ -46,21 +71,14 @@ impl Control {
         self.routes.get(&router).unwrap_or(&NONE)
     }
 
-    /// Makes changes to the routes of a router, all or none.
+    /// Makes changes to the routes of a router, all or none. That they are not too many was
+    /// [counted](count_new).
     pub(crate) async fn change_routes(
         &mut self,
         router: u32,
         changes: RouteChanges,
     ) -> Result<(), Refusal> {
         let routes = self.routes_of(router);
-        let come = changes
-            .iter()
-            .filter(|(key, target)| target.is_some() && !routes.contains_key(key));
-        let len = routes.len() + come.count();
-        if len > ROUTES_MAX {
-            let text = format!("that would be {len} routes; a router has at most {ROUTES_MAX}");
-            return Err(Refusal::new(Code::Refused, text));
-        }
         let before: RouteChanges = changes
             .iter()
             .map(|(key, _)| (*key, routes.get(key).cloned()))
@@ -210,5 +228,33 @@ impl Control {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_that_were_checked_before_count_and_those_that_are_replaced_do_not() {
+        let key = |text: &str| -> RouteKey { (text.parse().expect("a prefix"), None) };
+        let to = |text: &str| (key(text), Some(RouteTarget::Prohibit));
+        let have = RouteMap::from([(key("10.0.0.0/8"), RouteTarget::Prohibit)]);
+        let changes = vec![
+            to("10.0.0.0/8"),
+            to("10.1.0.0/16"),
+            to("10.1.0.0/16"),
+            to("::/0"),
+            (key("10.2.0.0/16"), None),
+        ];
+        let room = ROUTES_MAX as u64 - 1;
+        assert_eq!(count_new(&have, &changes, 0), Ok(2));
+        assert_eq!(count_new(&have, &changes, room - 2), Ok(2));
+        let refused = count_new(&have, &changes, room - 1).expect_err("one too many");
+        assert_eq!(
+            refused.message,
+            "that would be 2000001 routes; a router has at most 2000000"
+        );
+        assert!(count_new(&have, &changes, u64::MAX).is_err());
     }
 }
