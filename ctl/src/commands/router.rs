@@ -344,7 +344,7 @@ pub(super) const ROUTE_SHOW: Command = Command {
             Ok(ShowRoutes {
                 router: typed.text("ROUTER"),
                 within: typed.optional("PREFIX"),
-                skip: 0,
+                after: None,
                 max: PAGE_LEN,
             }
             .into())
@@ -525,25 +525,25 @@ fn show_routes(typed: &Typed<'_>, client: &mut Client) -> Result<Answer, Failure
     if let Some(prefix) = typed.optional("PREFIX") {
         route::key(&prefix).map_err(|error| refused(error.to_string()))?;
     }
-    let (mut text, mut rows, mut skip) = (String::new(), Vec::new(), 0);
+    let (mut text, mut rows, mut after) = (String::new(), Vec::new(), None);
     loop {
         let call = ShowRoutes {
             router: typed.text("ROUTER"),
             within: typed.optional("PREFIX"),
-            skip,
+            after: after.take(),
             max: PAGE_LEN,
         };
         let reply = client.call(&call.into())?;
         let page: Routes = vswitch_rpc::envelope::decode_reply(reply)?;
-        skip += page.rows.len() as u64;
         for row in &page.rows {
             let from = row.from.as_ref();
             let from = from.map_or_else(String::new, |from| format!(" from {from}"));
             // Writing to a string does not fail.
             let _ = writeln!(text, "{}{from} {}", row.prefix, row.way);
+            after = Some(format!("{}{from}", row.prefix));
             rows.push(serde_json::to_value(row).unwrap_or(Value::Null));
         }
-        if !page.more || page.rows.is_empty() {
+        if !page.more || after.is_none() {
             break;
         }
     }

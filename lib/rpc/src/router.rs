@@ -149,9 +149,9 @@ pub struct ShowRoutes {
     /// Only those within this prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
-    /// So many are left out at the beginning.
-    #[serde(default)]
-    pub skip: u64,
+    /// Only those behind this one, `PREFIX [from PREFIX]`, in the order of their prefixes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// Most rows.
     pub max: u64,
 }

@@ -19,6 +19,18 @@ use crate::model::{Bridge, ModelError, bridge, key};
 use crate::openflow::tables::Tables;
 use crate::plan;
 
+/// Names of ports by their numbers.
+#[derive(Debug)]
+pub(super) struct PortNames<'a>(BTreeMap<u32, &'a str>);
+
+impl PortNames<'_> {
+    /// The name of a port; its number when it is gone.
+    pub(super) fn of(&self, id: u32) -> String {
+        let name = self.0.get(&id);
+        name.map_or_else(|| id.to_string(), |name| (*name).to_owned())
+    }
+}
+
 impl Control {
     pub(super) async fn add_br(&mut self, call: AddBr) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
@@ -136,14 +148,21 @@ impl Control {
         port.map_or_else(|| id.to_string(), |port| port.name.clone())
     }
 
+    /// The names of all ports, for answers with many rows.
+    pub(super) fn port_names(&self) -> PortNames<'_> {
+        let ports = self.belief.switch.all_ports();
+        PortNames(ports.map(|port| (port.id, port.name.as_str())).collect())
+    }
+
     pub(super) async fn fdb_show(&mut self, call: &FdbShow) -> Result<Vec<FdbEntry>, Refusal> {
         let mut rows = self.fdb(&call.bridge).await?;
         rows.sort_by_key(|row| (row.vlan, row.mac));
+        let names = self.port_names();
         Ok(rows
             .iter()
             .map(|row| FdbEntry {
                 of_port: row.of_port.0,
-                port: self.port_name(row.port.0),
+                port: names.of(row.port.0),
                 vlan: row.vlan,
                 mac: key::show_mac(row.mac),
                 age_s: u64::from(row.age),

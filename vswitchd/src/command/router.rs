@@ -1,6 +1,8 @@
 //! Routers, their ports, routes, neighbours and the addresses that they give.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 
 use vswitch_dpapi::message::{Reply, Request};
 use vswitch_dpapi::router::{HopSpec, RouteAnswer};
@@ -16,10 +18,11 @@ use vswitch_rpc::router::{
 };
 use vswitch_rpc::{Code, Refusal};
 
+use super::bridge::PortNames;
 use crate::control::Control;
-use crate::control::routes::{self, RouteKey};
+use crate::control::routes::{self, RouteKey, RouteMap};
 use crate::dataplane::unexpected;
-use crate::model::{key, port};
+use crate::model::{Port, key, port};
 use crate::plan::router_mac;
 
 /// Rows in one answer about routes: well below what a message may have.
@@ -138,12 +141,13 @@ impl Control {
     pub(super) async fn add_routes(&mut self, call: AddRoutes) -> Result<Added, Refusal> {
         let router = self.belief.switch.router(&call.router)?;
         let (id, len) = (router.id, call.routes.len());
+        let ports = self.belief.switch.router_ports(&call.router);
+        let ports: PortsByName<'_> = ports.map(|(_, one)| (one.name.as_str(), one)).collect();
         let mut changes = Vec::with_capacity(len);
         for (place, text) in call.routes.iter().enumerate() {
             let route: Route = text.parse().map_err(|error| at(place, len, &error))?;
-            let target = self
-                .name_ways(&call.router, &route)
-                .map_err(|why| at(place, len, &why))?;
+            let target =
+                name_ways(&call.router, &ports, &route).map_err(|why| at(place, len, &why))?;
             changes.push(((route.prefix, route.source), Some(target)));
         }
         let added = routes::count_new(self.routes_of(id), &changes, call.ahead)?;
@@ -151,66 +155,6 @@ impl Control {
             self.change_routes(id, changes).await?;
         }
         Ok(Added { added })
-    }
-
-    /// The ways of a route, ports by their numbers. A sentence when one cannot be gone.
-    fn name_ways(&self, router: &str, route: &Route) -> Result<RouteTarget, String> {
-        let ways = match &route.target {
-            Target::Blackhole => return Ok(RouteTarget::Blackhole),
-            Target::Prohibit => return Ok(RouteTarget::Prohibit),
-            Target::Unreachable => return Ok(RouteTarget::Unreachable),
-            Target::Via(ways) => ways,
-        };
-        let hop = |way: &Way| {
-            let port = way
-                .port
-                .as_ref()
-                .map(|name| {
-                    let mut ports = self.belief.switch.router_ports(router);
-                    let port = ports.find(|(_, port)| port.name == *name);
-                    port.map(|(_, port)| port)
-                        .ok_or_else(|| format!("router {router} has no port {name}"))
-                })
-                .transpose()?;
-            if let Some(gateway) = way.gateway {
-                let is_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
-                let on = |port: &&crate::model::Port| {
-                    let mut own = port.settings.router_port.address.iter();
-                    own.any(|own| own.contains(gateway) && own.address != gateway)
-                };
-                match port {
-                    None if is_local => {
-                        return Err(format!(
-                            "{gateway} means something on one network only; say which with port PORT"
-                        ));
-                    }
-                    None => {
-                        let mut ports = self.belief.switch.router_ports(router);
-                        if !ports.any(|(_, port)| on(&port)) {
-                            return Err(format!(
-                                "{gateway} cannot be the next router: it is on no network of the ports \
-                                 of {router}, or its own address"
-                            ));
-                        }
-                    }
-                    Some(port) if !is_local && !on(&port) => {
-                        return Err(format!(
-                            "{gateway} cannot be the next router: it is on no network of {}, or its own \
-                             address",
-                            port.name
-                        ));
-                    }
-                    Some(_) => {}
-                }
-            }
-            Ok(HopSpec {
-                gateway: way.gateway,
-                port: port.map(|port| PortId(port.id)),
-                weight: way.weight,
-            })
-        };
-        let hops: Result<Vec<_>, String> = ways.iter().map(hop).collect();
-        Ok(RouteTarget::Via(hops?))
     }
 
     pub(super) async fn del_routes(&mut self, call: DelRoutes) -> Result<Removed, Refusal> {
@@ -238,46 +182,22 @@ impl Control {
 
     pub(super) fn show_routes(&self, call: &ShowRoutes) -> Result<Routes, Refusal> {
         let router = self.belief.switch.router(&call.router)?;
-        let within = match &call.within {
-            None => None,
-            Some(text) => Some(route::key(text).map_err(|error| at(0, 1, &error))?.0),
-        };
-        let is_within = |prefix: &Prefix| {
-            within.is_none_or(|all| prefix.len >= all.len && all.contains(prefix.address))
-        };
+        let key = |text: &String| route::key(text).map_err(|error| at(0, 1, &error));
+        let within = call.within.as_ref().map(key).transpose()?;
+        let within = within.map(|(prefix, _)| prefix);
+        let after = call.after.as_ref().map(key).transpose()?;
         let max = call.max.clamp(1, ROWS_MAX) as usize;
-        let mut rows = self
-            .routes_of(router.id)
-            .iter()
-            .filter(|((prefix, _), _)| is_within(prefix))
-            .skip(usize::try_from(call.skip).unwrap_or(usize::MAX));
+        let mut rows = some_routes(self.routes_of(router.id), within, after);
+        let names = self.port_names();
         let row = |((prefix, source), target): (&RouteKey, &RouteTarget)| RouteRow {
             prefix: prefix.to_string(),
             from: source.map(|source| source.to_string()),
-            way: self.name_target(target).to_string(),
+            way: name_target(&names, target).to_string(),
         };
         Ok(Routes {
             rows: rows.by_ref().take(max).map(row).collect(),
             more: rows.next().is_some(),
         })
-    }
-
-    /// A target with ports by their names.
-    fn name_target(&self, target: &RouteTarget) -> Target {
-        match target {
-            RouteTarget::Blackhole => Target::Blackhole,
-            RouteTarget::Prohibit => Target::Prohibit,
-            RouteTarget::Unreachable => Target::Unreachable,
-            RouteTarget::Via(hops) => Target::Via(
-                hops.iter()
-                    .map(|hop| Way {
-                        gateway: hop.gateway,
-                        port: hop.port.map(|port| self.port_name(port.0)),
-                        weight: hop.weight,
-                    })
-                    .collect(),
-            ),
-        }
     }
 
     pub(super) async fn find_route(&mut self, call: &FindRoute) -> Result<Found, Refusal> {
@@ -307,7 +227,7 @@ impl Control {
                 found("connected", Some(network), Some(port))
             }
             RouteAnswer::Route(spec) => {
-                let target = self.name_target(&spec.target);
+                let target = name_target(&self.port_names(), &spec.target);
                 Found::route(&spec.prefix, spec.source.as_ref(), &target)
             }
             RouteAnswer::None => found("none", None, None),
@@ -326,11 +246,12 @@ impl Control {
             Reply::Neighbours { rows, stats } => (rows, stats),
             other => return Err(unexpected(&other).into()),
         };
+        let names = self.port_names();
         Ok(Neighbours {
             rows: rows
                 .iter()
                 .map(|row| Neighbour {
-                    port: self.port_name(row.port.0),
+                    port: names.of(row.port.0),
                     address: row.address,
                     mac: row.mac.map(key::show_mac),
                     state: row.state.name().into(),
@@ -383,24 +304,121 @@ impl Control {
             Reply::Leases(rows) => rows,
             other => return Err(unexpected(&other).into()),
         };
-        let is_wanted = |port: PortId| {
-            let Some(router) = &call.router else {
-                return true;
-            };
-            let mut ports = self.belief.switch.router_ports(router);
-            ports.any(|(_, own)| own.id == port.0)
-        };
+        let wanted = call.router.as_ref().map(|router| {
+            let ports = self.belief.switch.router_ports(router);
+            ports.map(|(_, own)| own.id).collect::<BTreeSet<u32>>()
+        });
+        let is_wanted = |port: PortId| wanted.as_ref().is_none_or(|ids| ids.contains(&port.0));
+        let names = self.port_names();
         Ok(rows
             .iter()
             .filter(|row| is_wanted(row.port))
             .map(|row| Lease {
-                port: self.port_name(row.port.0),
+                port: names.of(row.port.0),
                 address: IpAddr::V4(row.address),
                 mac: key::show_mac(row.mac),
                 left_s: row.left,
             })
             .collect())
     }
+}
+
+/// Ports of one router.
+type PortsByName<'a> = BTreeMap<&'a str, &'a Port>;
+
+/// The ways of a route, ports by their numbers. A sentence when one cannot be gone.
+fn name_ways(router: &str, ports: &PortsByName<'_>, route: &Route) -> Result<RouteTarget, String> {
+    let ways = match &route.target {
+        Target::Blackhole => return Ok(RouteTarget::Blackhole),
+        Target::Prohibit => return Ok(RouteTarget::Prohibit),
+        Target::Unreachable => return Ok(RouteTarget::Unreachable),
+        Target::Via(ways) => ways,
+    };
+    let hop = |way: &Way| {
+        let port = way
+            .port
+            .as_ref()
+            .map(|name| {
+                let port = ports.get(name.as_str());
+                port.ok_or_else(|| format!("router {router} has no port {name}"))
+            })
+            .transpose()?;
+        if let Some(gateway) = way.gateway {
+            let is_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            let on = |port: &Port| {
+                let mut own = port.settings.router_port.address.iter();
+                own.any(|own| own.contains(gateway) && own.address != gateway)
+            };
+            match port {
+                None if is_local => {
+                    return Err(format!(
+                        "{gateway} means something on one network only; say which with port PORT"
+                    ));
+                }
+                None => {
+                    if !ports.values().any(|port| on(port)) {
+                        return Err(format!(
+                            "{gateway} cannot be the next router: it is on no network of the ports \
+                             of {router}, or its own address"
+                        ));
+                    }
+                }
+                Some(port) if !is_local && !on(port) => {
+                    return Err(format!(
+                        "{gateway} cannot be the next router: it is on no network of {}, or its own \
+                         address",
+                        port.name
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(HopSpec {
+            gateway: way.gateway,
+            port: port.map(|port| PortId(port.id)),
+            weight: way.weight,
+        })
+    };
+    let hops: Result<Vec<_>, String> = ways.iter().map(hop).collect();
+    Ok(RouteTarget::Via(hops?))
+}
+
+/// A target with ports by their names.
+fn name_target(names: &PortNames<'_>, target: &RouteTarget) -> Target {
+    match target {
+        RouteTarget::Blackhole => Target::Blackhole,
+        RouteTarget::Prohibit => Target::Prohibit,
+        RouteTarget::Unreachable => Target::Unreachable,
+        RouteTarget::Via(hops) => Target::Via(
+            hops.iter()
+                .map(|hop| Way {
+                    gateway: hop.gateway,
+                    port: hop.port.map(|port| names.of(port.0)),
+                    weight: hop.weight,
+                })
+                .collect(),
+        ),
+    }
+}
+
+/// Routes to networks within one, those behind `after`. What comes before is not looked at.
+fn some_routes(
+    routes: &RouteMap,
+    within: Option<Prefix>,
+    after: Option<RouteKey>,
+) -> impl Iterator<Item = (&RouteKey, &RouteTarget)> {
+    // Networks within one lie together, and it comes first.
+    let first = within.map(|all| (all, None));
+    let begin = match (first, after) {
+        (Some(first), Some(after)) if after < first => Bound::Included(first),
+        (_, Some(after)) => Bound::Excluded(after),
+        (Some(first), None) => Bound::Included(first),
+        (None, None) => Bound::Unbounded,
+    };
+    let rows = routes.range((begin, Bound::Unbounded));
+    rows.take_while(move |((prefix, _), _)| {
+        within.is_none_or(|all| prefix.len >= all.len && all.contains(prefix.address))
+    })
 }
 
 fn show_key((prefix, source): &RouteKey) -> String {
@@ -411,8 +429,50 @@ fn show_key((prefix, source): &RouteKey) -> String {
 }
 
 /// Settings of a router's port besides those that have a place of their own.
-fn other_settings(one: &crate::model::Port) -> Options {
+fn other_settings(one: &Port) -> Options {
     let mut options = key::show(port::KEYS, &one.settings);
     options.retain(|name, _| !SHOWN.contains(&name.as_str()));
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_routes_leave_nothing_out_and_say_nothing_twice() {
+        let key = |text: &str| route::key(text).expect("the key of a route");
+        let texts = [
+            "9.0.0.0/8",
+            "10.0.0.0/7",
+            "10.0.0.0/8",
+            "10.0.0.0/8 from 10.0.0.0/8",
+            "10.0.0.0/9",
+            "10.128.0.0/9",
+            "11.0.0.0/8",
+            "::/0",
+            "fd00::/8",
+        ];
+        let routes: RouteMap = texts
+            .iter()
+            .map(|text| (key(text), RouteTarget::Prohibit))
+            .collect();
+        for within in [None, Some("10.0.0.0/8"), Some("::/0"), Some("0.0.0.0/0")] {
+            let all = within.map(|text| key(text).0);
+            let is_within = |(prefix, _): &&RouteKey| {
+                all.is_none_or(|all| prefix.len >= all.len && all.contains(prefix.address))
+            };
+            let wanted: Vec<_> = routes.keys().filter(is_within).collect();
+            let mut paged = Vec::new();
+            let mut after = None;
+            while let Some((next, _)) = some_routes(&routes, all, after).next() {
+                paged.push(next);
+                after = Some(*next);
+            }
+            assert_eq!(paged, wanted, "{within:?}");
+        }
+        let within = Some(key("10.0.0.0/8").0);
+        let before = Some(key("0.0.0.0/0"));
+        assert_eq!(some_routes(&routes, within, before).count(), 4);
+    }
 }
