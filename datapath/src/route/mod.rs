@@ -108,11 +108,8 @@ impl<T: Clone> Lpm<T> {
         }
     }
 
-    /// Adds a prefix; gives the value that it had. What is no prefix is not added.
+    /// Adds a prefix; gives the value that it had.
     pub fn insert(&mut self, prefix: &Prefix, value: T) -> Option<T> {
-        if !prefix.is_valid() {
-            return None;
-        }
         self.of_mut(prefix.address)
             .insert(prefix.bits(), prefix.len, value)
     }

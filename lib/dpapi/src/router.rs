@@ -233,3 +233,22 @@ pub struct LeaseRow {
     /// Seconds until it may be given to another.
     pub left: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_a_prefix_that_is_too_long_is_refused() {
+        for (text, max) in [("10.0.0.0/32", 32), ("2001:db8::/128", 128)] {
+            let prefix: Prefix = text.parse().unwrap();
+            let mut bytes = postcard::to_extend(&prefix, Vec::new()).unwrap();
+            let read = |bytes: &[u8]| postcard::from_bytes::<Prefix>(bytes);
+            assert_eq!(read(&bytes), Ok(prefix));
+            for len in [max + 1, 255] {
+                *bytes.last_mut().unwrap() = len;
+                assert!(read(&bytes).is_err(), "{text} with {len} bits");
+            }
+        }
+    }
+}

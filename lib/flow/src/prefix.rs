@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 /// An address and how many of its leading bits count. The address may have others too: an interface's
 /// address is one with the prefix of its network.
+///
+/// Whoever reads one, a text or a message, gets a length that fits the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Prefix {
     /// The address.
     pub address: IpAddr,
@@ -16,7 +19,30 @@ pub struct Prefix {
     pub len: u8,
 }
 
-/// Why a text is no prefix.
+/// What a message says.
+#[derive(Deserialize)]
+#[serde(rename = "Prefix")]
+struct Unchecked {
+    address: IpAddr,
+    len: u8,
+}
+
+impl TryFrom<Unchecked> for Prefix {
+    type Error = PrefixError;
+
+    fn try_from(Unchecked { address, len }: Unchecked) -> Result<Self, PrefixError> {
+        let max = address_bits(address);
+        if len <= max {
+            return Ok(Self { address, len });
+        }
+        Err(PrefixError::Len {
+            text: format!("{address}/{len}"),
+            max,
+        })
+    }
+}
+
+/// Why a text or a message is no prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
     /// What stands before the slash is no address.
@@ -57,12 +83,6 @@ impl Prefix {
             address,
             len: address_bits(address),
         }
-    }
-
-    /// Whether the length fits the address.
-    #[must_use]
-    pub const fn is_valid(&self) -> bool {
-        self.len <= address_bits(self.address)
     }
 
     /// The address left-aligned in 128 bits.
@@ -149,18 +169,17 @@ impl FromStr for Prefix {
         let address: IpAddr = address
             .parse()
             .map_err(|_| PrefixError::Address(address.to_owned()))?;
-        let max = address_bits(address);
         let Some(len) = len else {
             return Ok(Self::host(address));
         };
+        let max = address_bits(address);
         let digits = !len.is_empty() && len.bytes().all(|byte| byte.is_ascii_digit());
-        match len.parse() {
-            Ok(len) if digits && len <= max => Ok(Self { address, len }),
-            _ => Err(PrefixError::Len {
-                text: text.to_owned(),
-                max,
-            }),
-        }
+        let len = len.parse().ok().filter(|_| digits);
+        let prefix = len.and_then(|len| Self::try_from(Unchecked { address, len }).ok());
+        prefix.ok_or_else(|| PrefixError::Len {
+            text: text.to_owned(),
+            max,
+        })
     }
 }
 
