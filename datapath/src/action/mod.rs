@@ -135,8 +135,9 @@ struct Piece {
     place: Place,
 }
 
-/// Answers that may wait to be sent; more are not made.
-const ANSWERS_MAX: usize = 256;
+/// Answers of our own (ICMP errors, what routers say) that may wait for the next round; more are not made,
+/// or dropped.
+pub const ANSWERS_MAX: usize = 256;
 
 /// A packet at work, unless it is lost.
 type Current = Option<Work>;

@@ -8,7 +8,8 @@
 //! Law: an answer to a packet from a port is of the first generation, an answer to an answer one
 //! further; past [`GENERATIONS_MAX`] none is kept. At most [`ANSWERS_MAX`] wait for the next round.
 
-use super::{ANSWERS_MAX, Worker};
+use super::Worker;
+use crate::action::ANSWERS_MAX;
 use crate::buffer::{BATCH_LEN, Batch, Packet};
 use crate::counters::DropReason;
 use crate::tick::Tick;

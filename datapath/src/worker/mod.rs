@@ -29,6 +29,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::action::ANSWERS_MAX;
 use crate::buffer::{FramePool, SharedFrames};
 use crate::cache::Cache;
 use crate::conntrack::Conntrack;
@@ -48,9 +49,6 @@ use jobs::Parked;
 use ports::Ports;
 use round::Scratch;
 use tunnel::Asked;
-
-/// Answers of our own (ICMP errors, what routers say) that may wait for the next round; more are dropped.
-const ANSWERS_MAX: usize = 256;
 
 /// The state of one packet loop.
 pub struct Worker {

@@ -28,11 +28,11 @@ use std::time::Instant;
 use vswitch_flow::OfPort;
 use vswitch_sys::clock::cycles;
 
+use super::Worker;
 use super::ports::Ports;
 use super::stats::{Stage, Stats};
 use super::tracked::{Together, alone};
-use super::{ANSWERS_MAX, Worker};
-use crate::action::{self, Again, Inside, Sink, Tools};
+use crate::action::{self, ANSWERS_MAX, Again, Inside, Sink, Tools};
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::cache::{Decision, EntryId};
 use crate::conntrack::Conntrack;
