@@ -11,6 +11,7 @@
 
 use crc32c::crc32c_append;
 use vswitch_flow::Field;
+use vswitch_packet::MacAddr;
 use vswitch_packet::checksum::{self, Sum};
 use vswitch_packet::icmpv6::{NEIGHBOUR_ADVERT, NEIGHBOUR_SOLICIT, OPTION_SOURCE, OPTION_TARGET};
 use vswitch_packet::{Protocol, ipv6};
@@ -103,8 +104,7 @@ fn set_address(head: &mut [u8], at: usize, value: u128, mask: u128) {
     let Some(bytes) = head.get_mut(at..).and_then(|b| b.first_chunk_mut::<6>()) else {
         return;
     };
-    let [a, b, c, d, e, f] = *bytes;
-    let old = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+    let old = MacAddr(*bytes).bits();
     let new = old & !(mask as u64) | (value & mask) as u64;
     let [_, _, new @ ..] = new.to_be_bytes();
     *bytes = new;

@@ -16,7 +16,7 @@ use smoltcp::wire::{
 };
 use vswitch_dpapi::router::AdvertiseSpec;
 
-use super::frame::{self, Link};
+use super::frame::{self, ALL_NODES, Link};
 use super::{Gateway, Out, Seat};
 use crate::buffer::{FramePool, Packet};
 use crate::counters::DropReason;
@@ -46,41 +46,23 @@ const ADDRESS_SIZE: usize = 16;
 /// Bytes of a prefix option.
 const PREFIX_SIZE: usize = 32;
 
-/// Networks and servers of one advertisement, so that it fits every link.
+/// Networks of one advertisement, so that it fits every link.
 const PREFIXES_MAX: usize = 24;
-const DNS_MAX: usize = 8;
-
-/// All nodes of a link.
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 impl Gateway {
-    /// Does what a port does by itself: announces and advertises. Answers when there is more to do.
-    pub fn tick(
-        &self,
-        seat: &Seat<'_>,
-        now: Tick,
-        pool: &mut FramePool,
-        out: &mut Out,
-    ) -> Option<Tick> {
-        let announcement = self.announce(seat, now, pool, out);
-        let advert = self.advertise(seat, now, pool, out);
-        let times = [announcement, advert].into_iter().flatten();
-        times.min()
+    /// Does what a port does by itself: announces and advertises.
+    pub fn tick(&self, seat: &Seat<'_>, now: Tick, pool: &mut FramePool, out: &mut Out) {
+        self.announce(seat, now, pool, out);
+        self.advertise(seat, now, pool, out);
     }
 
-    fn advertise(
-        &self,
-        seat: &Seat<'_>,
-        now: Tick,
-        pool: &mut FramePool,
-        out: &mut Out,
-    ) -> Option<Tick> {
-        let src = seat.link_local?;
+    fn advertise(&self, seat: &Seat<'_>, now: Tick, pool: &mut FramePool, out: &mut Out) {
+        let Some(src) = seat.link_local else { return };
         self.with(seat.index, |desk| {
             let Some(spec) = &seat.spec.advertise else {
                 desk.adverts = 0;
                 desk.next_advert = Tick(0);
-                return None;
+                return;
             };
             if now >= desk.next_advert {
                 out.packets
@@ -97,8 +79,7 @@ impl Gateway {
                 };
                 desk.next_advert = Tick(now.0 + pause);
             }
-            Some(desk.next_advert)
-        })
+        });
     }
 
     /// Somebody asks for routers.
@@ -153,10 +134,8 @@ fn advert(
         prefix_info: None,
     };
     let mut prefixes: Vec<_> = networks(seat).collect();
-    prefixes.dedup_by_key(|info| (info.prefix, info.prefix_len));
     prefixes.truncate(PREFIXES_MAX);
-    let mut dns: Vec<_> = seat.spec.dns.iter().filter_map(v6).collect();
-    dns.truncate(DNS_MAX);
+    let dns: Vec<_> = seat.dns_v6().collect();
     let dns_size = match dns.len() {
         0 => 0,
         len => DNS_SIZE + len * ADDRESS_SIZE,
@@ -213,11 +192,4 @@ fn networks(seat: &Seat<'_>) -> impl Iterator<Item = NdiscPrefixInformation> {
             prefix,
         })
     })
-}
-
-fn v6(address: &IpAddr) -> Option<Ipv6Addr> {
-    match address {
-        IpAddr::V6(v6) => Some(*v6),
-        IpAddr::V4(_) => None,
-    }
 }

@@ -12,15 +12,16 @@
 //!
 //! Spec: RFC 2131 (states, table 3 and §4.3), RFC 2132 (options).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use hashbrown::HashMap;
 use smoltcp::wire::{DhcpMessageType, DhcpOption, DhcpPacket, DhcpRepr, EthernetAddress};
 use vswitch_dpapi::router::DhcpSpec;
+use vswitch_packet::MacAddr;
 use vswitch_packet::udp::{self, Udp};
 
-use super::frame::{self, Datagram, Link, stations};
-use super::{Gateway, Out, Seat};
+use super::frame::{self, Link, stations};
+use super::{DNS_MAX, Gateway, Out, Seat};
 use crate::buffer::{FramePool, Packet};
 use crate::counters::DropReason;
 use crate::neigh::{NeighbourKey, Seen};
@@ -44,9 +45,6 @@ const MTU: u8 = 26;
 const BROADCAST: u8 = 28;
 const RENEW: u8 = 58;
 const REBIND: u8 = 59;
-
-/// Servers of names in one message.
-const DNS_MAX: usize = 8;
 
 /// Smallest message that every client takes (RFC 2131 §2: 576 bytes of IP, of which BOOTP's 300 are the
 /// least that old ones expect).
@@ -352,14 +350,12 @@ fn answer(
         Reply::Nothing => return None,
     };
     let is_nak = kind == DhcpMessageType::Nak;
-    let dns: Vec<u8> = seat
-        .spec
-        .dns
-        .iter()
-        .filter_map(v4)
-        .take(DNS_MAX)
-        .flatten()
-        .collect();
+    let v4 = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => Some(v4.octets()),
+        IpAddr::V6(_) => None,
+    };
+    let servers = seat.spec.dns.iter().filter_map(v4).take(DNS_MAX);
+    let dns: Vec<u8> = servers.flatten().collect();
     let mtu = (seat.mtu.min(u32::from(u16::MAX)) as u16).to_be_bytes();
     let last = terms.broadcast.octets();
     let times = lease.map(|seconds| {
@@ -417,7 +413,7 @@ fn answer(
     let (dst, station) = if !is_nak && !request.client_ip.is_unspecified() {
         (request.client_ip, mac)
     } else if is_nak || request.broadcast {
-        (Ipv4Addr::BROADCAST, [0xff; 6])
+        (Ipv4Addr::BROADCAST, MacAddr::BROADCAST.0)
     } else {
         (address, mac)
     };
@@ -425,14 +421,14 @@ fn answer(
         src: seat.spec.mac,
         dst: station,
     };
-    let ends = Datagram {
-        src: (terms.server, SERVER_PORT),
-        dst: (dst, CLIENT_PORT),
-    };
+    let ends = (
+        SocketAddrV4::new(terms.server, SERVER_PORT),
+        SocketAddrV4::new(dst, CLIENT_PORT),
+    );
     let size = repr.buffer_len().max(SIZE_MIN);
     debug_assert!(size + udp::HEADER_SIZE < 1200);
     let mut whole = true;
-    let packet = frame::udp_v4(seat.index, link, &ends, size, pool, |bytes| {
+    let packet = frame::udp_v4(seat.index, link, ends, size, pool, |bytes| {
         whole = repr.emit(&mut DhcpPacket::new_unchecked(bytes)).is_ok();
     })?;
     if whole {
@@ -440,11 +436,4 @@ fn answer(
     }
     pool.drop_packet(packet);
     None
-}
-
-fn v4(address: &IpAddr) -> Option<[u8; 4]> {
-    match address {
-        IpAddr::V4(v4) => Some(v4.octets()),
-        IpAddr::V6(_) => None,
-    }
 }

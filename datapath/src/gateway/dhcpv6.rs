@@ -33,9 +33,6 @@ const OPTION_SIZE: usize = 4;
 /// Bytes of a client's identifier (RFC 8415 §11.1: 128 behind the type).
 const ID_MAX: usize = 130;
 
-/// Servers of names in one message.
-const DNS_MAX: usize = 8;
-
 /// What a client asks.
 #[derive(Debug, PartialEq, Eq)]
 struct Question<'a> {
@@ -116,17 +113,7 @@ impl Gateway {
             put(&mut message, CLIENT_ID, client);
         }
         put(&mut message, SERVER_ID, &own);
-        let dns: Vec<u8> = seat
-            .spec
-            .dns
-            .iter()
-            .filter_map(|address| match address {
-                IpAddr::V6(v6) => Some(v6.octets()),
-                IpAddr::V4(_) => None,
-            })
-            .take(DNS_MAX)
-            .flatten()
-            .collect();
+        let dns: Vec<u8> = seat.dns_v6().flat_map(|server| server.octets()).collect();
         if !dns.is_empty() {
             put(&mut message, DNS, &dns);
         }

@@ -1,6 +1,6 @@
 //! Frames of our own: a chunk of the pool, filled from the Ethernet header on.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv6Addr, SocketAddrV4};
 
 use vswitch_packet::checksum::Sum;
 use vswitch_packet::eth::{self, Eth};
@@ -16,8 +16,8 @@ use crate::port::PortIndex;
 /// Hops of what goes to other networks.
 const HOPS: u8 = 64;
 
-/// Bytes of a UDP header.
-const UDP_SIZE: usize = 8;
+/// All nodes of a link.
+pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Stations and the type of what is between them.
 #[derive(Clone, Copy, Debug)]
@@ -53,43 +53,36 @@ pub(super) fn make(
     Some(Packet::new(frame, range, port, Offload::default()))
 }
 
-/// A UDP datagram over IPv4.
-pub(super) struct Datagram<A> {
-    pub(super) src: (A, u16),
-    pub(super) dst: (A, u16),
-}
-
 /// A UDP packet over IPv4 whose payload `fill` writes.
 pub(super) fn udp_v4(
     port: PortIndex,
     link: Link,
-    ends: &Datagram<Ipv4Addr>,
+    (src, dst): (SocketAddrV4, SocketAddrV4),
     size: usize,
     pool: &mut FramePool,
     fill: impl FnOnce(&mut [u8]),
 ) -> Option<Packet> {
-    let whole = ipv4::HEADER_SIZE + UDP_SIZE + size;
+    let datagram_size = udp::HEADER_SIZE + size;
+    let whole = ipv4::HEADER_SIZE + datagram_size;
     make(port, link, EtherType::IPV4, whole, pool, |bytes| {
         let (header, datagram) = bytes.split_at_mut(ipv4::HEADER_SIZE);
         let repr = ipv4::Repr {
-            src: ends.src.0,
-            dst: ends.dst.0,
+            src: *src.ip(),
+            dst: *dst.ip(),
             protocol: Protocol::UDP,
             ttl: HOPS,
             tos: 0,
             ident: 0,
             fragment: ipv4::DONT_FRAGMENT,
-            payload_size: (UDP_SIZE + size) as u16,
+            payload_size: datagram_size as u16,
         };
         repr.emit(header);
-        Ipv4::new_unchecked(&mut *header).fill_checksum();
-        let (_, payload) = datagram.split_at_mut(UDP_SIZE);
-        fill(payload);
-        let (src, dst) = (ends.src.0.octets(), ends.dst.0.octets());
-        let sum = Sum::pseudo_v4(src, dst, Protocol::UDP.0, datagram.len() as u32);
+        fill(&mut datagram[udp::HEADER_SIZE..]);
+        let (from, to) = (src.ip().octets(), dst.ip().octets());
+        let sum = Sum::pseudo_v4(from, to, Protocol::UDP.0, datagram_size as u32);
         let repr = udp::Repr {
-            src_port: ends.src.1,
-            dst_port: ends.dst.1,
+            src_port: src.port(),
+            dst_port: dst.port(),
         };
         repr.emit(datagram, sum);
     })

@@ -56,6 +56,9 @@ const ANSWERS_BURST: u32 = 1_000;
 const SERVICE_RATE: u32 = 100;
 const SERVICE_BURST: u32 = 50;
 
+/// Servers of names in one message, of whatever kind.
+const DNS_MAX: usize = 8;
+
 /// ICMP errors at once: traceroute sends 16 packets of each kind.
 const ERRORS_BURST: u32 = 50;
 
@@ -132,6 +135,15 @@ impl Seat<'_> {
                 IpAddr::V6(v6) if !v6.is_unicast_link_local() => Some(v6),
                 _ => None,
             })
+    }
+
+    /// The IPv6 servers of names that hosts are told of.
+    fn dns_v6(&self) -> impl Iterator<Item = Ipv6Addr> {
+        let v6 = |address: &IpAddr| match address {
+            IpAddr::V6(v6) => Some(*v6),
+            IpAddr::V4(_) => None,
+        };
+        self.spec.dns.iter().filter_map(v6).take(DNS_MAX)
     }
 
     /// The address from which the port speaks to another one.

@@ -16,9 +16,10 @@ use smoltcp::wire::{
 };
 use vswitch_packet::checksum::update;
 use vswitch_packet::eth::Eth;
-use vswitch_packet::{EtherType, MacAddr, ipv6};
+use vswitch_packet::ipv6::{self, solicited_node};
+use vswitch_packet::{EtherType, MacAddr};
 
-use super::frame::{self, Link, ipv6_of, stations};
+use super::frame::{self, ALL_NODES, Link, ipv6_of, stations};
 use super::{ANNOUNCE_MS, ANNOUNCEMENTS, Gateway, LINK_SIZE, Out, Seat, Trouble};
 use crate::buffer::{FramePool, Packet};
 use crate::counters::DropReason;
@@ -26,19 +27,8 @@ use crate::neigh::{Due, Heard, Neighbour, NeighbourKey, Parked, Waiting, Word};
 use crate::offload::Checksum;
 use crate::tick::Tick;
 
-const BROADCAST: [u8; 6] = [0xff; 6];
-
-/// All nodes of a link.
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-
 /// Bytes of an ARP packet.
 const ARP_SIZE: usize = 28;
-
-/// The group that those listen to who have an address (RFC 4291 §2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
-    let [.., a, b, c] = address.octets();
-    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
-}
 
 impl Gateway {
     pub(super) fn hear_arp(
@@ -324,7 +314,6 @@ impl Gateway {
     ) {
         match due {
             Due::Ask(key, station) => ask(seat, key.address, station, pool, out),
-            Due::Moved(..) => {}
             Due::Failed(_, packets) => {
                 for waiting in packets {
                     out.returned += 1;
@@ -339,15 +328,8 @@ impl Gateway {
         }
     }
 
-    /// Announces addresses of a port that have not been announced often enough. Answers when the next
-    /// announcement is due.
-    pub(super) fn announce(
-        &self,
-        seat: &Seat<'_>,
-        now: Tick,
-        pool: &mut FramePool,
-        out: &mut Out,
-    ) -> Option<Tick> {
+    /// Announces addresses of a port that have not been announced often enough.
+    pub(super) fn announce(&self, seat: &Seat<'_>, now: Tick, pool: &mut FramePool, out: &mut Out) {
         self.with(seat.index, |desk| {
             let own = &seat.spec.addresses;
             desk.announced.retain(|(prefix, _)| own.contains(prefix));
@@ -357,8 +339,8 @@ impl Gateway {
                     desk.next_announcement = now;
                 }
             }
-            let open = |(_, times): &&mut (_, u8)| *times < ANNOUNCEMENTS;
             if now >= desk.next_announcement {
+                let open = |(_, times): &&mut (_, u8)| *times < ANNOUNCEMENTS;
                 for (prefix, times) in desk.announced.iter_mut().filter(open) {
                     *times += 1;
                     out.packets.extend(match prefix.address {
@@ -372,9 +354,7 @@ impl Gateway {
                 }
                 desk.next_announcement = Tick(now.0 + ANNOUNCE_MS);
             }
-            let more = desk.announced.iter_mut().any(|one| open(&&mut *one));
-            more.then_some(desk.next_announcement)
-        })
+        });
     }
 }
 
@@ -445,7 +425,7 @@ pub(super) fn ask(
                 target_hardware_addr: EthernetAddress([0; 6]),
                 target_protocol_addr: target,
             };
-            let to = to.unwrap_or(BROADCAST);
+            let to = to.unwrap_or(MacAddr::BROADCAST.0);
             out.packets.extend(arp(seat, to, question, pool));
         }
         (IpAddr::V6(target), IpAddr::V6(own)) => {
@@ -488,7 +468,7 @@ fn announcement(seat: &Seat<'_>, address: Ipv4Addr, pool: &mut FramePool) -> Opt
         target_hardware_addr: EthernetAddress([0; 6]),
         target_protocol_addr: address,
     };
-    arp(seat, BROADCAST, repr, pool)
+    arp(seat, MacAddr::BROADCAST.0, repr, pool)
 }
 
 /// Says where one of our IPv6 addresses is.

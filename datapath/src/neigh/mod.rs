@@ -205,8 +205,6 @@ pub enum Due {
     Ask(NeighbourKey, Option<[u8; 6]>),
     /// It did not answer; these packets waited.
     Failed(NeighbourKey, Vec<Waiting>),
-    /// It is where another station claimed to be it, since the first one does not answer any more.
-    Moved(NeighbourKey, [u8; 6]),
 }
 
 /// The neighbours of one router.

@@ -305,7 +305,7 @@ impl Table {
             self.stats.moved += 1;
             self.changed.push(key);
             self.schedule(key, Tick(now.0 + REACHABLE_MS - AHEAD_MS));
-            return Some(Due::Moved(key, claim));
+            return None;
         }
         if known.used() > entry.confirmed {
             entry.tries = 1;

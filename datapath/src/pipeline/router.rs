@@ -19,6 +19,7 @@ use vswitch_dpapi::router::{HopSpec, RouteAnswer, RouteSpec, RouterPortSpec, Rou
 use vswitch_dpapi::{PortId, RouteTarget, RouterId};
 use vswitch_flow::prefix::{address_bits, left_aligned};
 use vswitch_flow::{Field, Prefix};
+use vswitch_packet::ipv6::solicited_node;
 use vswitch_packet::{EtherType, MacAddr};
 
 use super::translate::{Task, Walk};
@@ -430,12 +431,7 @@ impl Walk<'_> {
         }
         let station = self.work.field(Field::EthDst) as u64;
         let is_group = station >> 40 & 1 == 1;
-        let mac = own
-            .spec
-            .mac
-            .iter()
-            .fold(0, |mac, byte| mac << 8 | u64::from(*byte));
-        if !is_group && station != mac {
+        if !is_group && station != MacAddr(own.spec.mac).bits() {
             return self.note(DropReason::RouterNotMine);
         }
         let (to_field, from_field) = match EtherType(self.work.field(Field::EthType) as u16) {
@@ -488,19 +484,14 @@ impl Walk<'_> {
                 v4.is_broadcast() || networks.any(|own| own.len < 31 && own.last() == to)
             }
             IpAddr::V6(v6) => {
-                let [.., a, b, c] = v6.octets();
-                let is_solicited =
-                    v6.segments()[..6] == [0xff02, 0, 0, 0, 0, 1] && v6.octets()[12] == 0xff;
                 let known = own.spec.addresses.iter().map(|own| own.address);
                 let local = own.link_local.map(IpAddr::V6);
-                let ends = |address: IpAddr| match address {
-                    IpAddr::V6(v6) => v6.octets()[13..] == [a, b, c],
-                    IpAddr::V4(_) => false,
-                };
+                let is_its =
+                    |address| matches!(address, IpAddr::V6(own) if solicited_node(own) == v6);
                 // All nodes, all routers, all servers of DHCP, and who has one of our addresses.
                 matches!(v6.segments(), [0xff02, 0, 0, 0, 0, 0, 0, 1 | 2])
                     || v6.segments() == [0xff02, 0, 0, 0, 0, 0, 1, 2]
-                    || is_solicited && known.chain(local).any(ends)
+                    || known.chain(local).any(is_its)
             }
         };
         if is_ours {
@@ -587,11 +578,14 @@ impl Walk<'_> {
                 };
                 self.work
                     .emit(DpAction::FitRoute(port.mtu, Arc::new(check)));
-                let wide = |mac: [u8; 6]| mac.iter().fold(0, |wide, b| wide << 8 | u128::from(*b));
                 let all = Field::EthSrc.info().max();
-                self.work.set_field(Field::EthSrc, wide(own.spec.mac), all);
-                self.work
-                    .set_field(Field::EthDst, wide(neighbour.mac()), all);
+                for (field, mac) in [
+                    (Field::EthSrc, own.spec.mac),
+                    (Field::EthDst, neighbour.mac()),
+                ] {
+                    let value = MacAddr(mac).bits().into();
+                    self.work.set_field(field, value, all);
+                }
                 self.work.set_field(Field::IpTtl, ttl - 1, 0xff);
                 self.out.neighbours.push(neighbour);
                 self.later(Task::Enter(out));

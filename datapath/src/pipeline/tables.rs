@@ -19,6 +19,7 @@ use vswitch_dpapi::{
 };
 use vswitch_flow::rule::TABLE_MAX;
 use vswitch_flow::{Match, OfPort};
+use vswitch_packet::MacAddr;
 
 use super::classifier::Table;
 use super::freeze::Stops;
@@ -659,8 +660,7 @@ fn stations(layout: &Layout, ports: &[Option<Port>]) -> HashMap<MacKey, PortInde
     let all = layout.ports.iter();
     let all = all.filter_map(|index| ports.get(index.0 as usize)?.as_ref());
     let station = |port: &Port| {
-        let [a, b, c, d, e, f] = port.router.as_ref()?.spec.mac;
-        let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let mac = MacAddr(port.router.as_ref()?.spec.mac).bits();
         Some((MacKey::new(port.vlan.vlan_of(0)?, mac), port.index))
     };
     all.filter_map(station).collect()

@@ -219,13 +219,9 @@ impl Walk<'_> {
 
 /// What a packet with these headers is to lookups, as far as all of its kind agree.
 fn key_of(headers: &Headers) -> FlowKey {
-    let mac = |address: MacAddr| {
-        let [a, b, c, d, e, f] = address.0;
-        u128::from(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
-    };
     let mut key = FlowKey::default();
-    key.set(Field::EthDst, mac(headers.dst_mac));
-    key.set(Field::EthSrc, mac(headers.src_mac));
+    key.set(Field::EthDst, headers.dst_mac.bits().into());
+    key.set(Field::EthSrc, headers.src_mac.bits().into());
     match (headers.local, headers.remote) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             key.set(Field::EthType, EtherType::IPV4.0.into());

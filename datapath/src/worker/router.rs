@@ -170,7 +170,7 @@ impl Worker {
                 let Some(due) = router.neighbours.due(tick) else {
                     break;
                 };
-                let (Due::Ask(key, _) | Due::Failed(key, _) | Due::Moved(key, _)) = &due;
+                let (Due::Ask(key, _) | Due::Failed(key, _)) = &due;
                 match (seat_of(key.port), due) {
                     (Some(seat), due) => {
                         gateway.time_came(due, &seat, seat_of, tick, &mut self.pool, &mut out);
@@ -182,7 +182,7 @@ impl Worker {
                             self.pool.drop_packet(waiting.packet);
                         }
                     }
-                    (None, Due::Ask(..) | Due::Moved(..)) => {}
+                    (None, Due::Ask(..)) => {}
                 }
             }
             for &port in router.ports() {

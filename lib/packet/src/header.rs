@@ -44,6 +44,14 @@ impl MacAddr {
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
     }
+
+    /// The address as a number, its first byte the highest of six.
+    #[inline]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
 }
 
 impl fmt::Display for MacAddr {

@@ -14,6 +14,13 @@ use crate::ipv4::Protocol;
 /// destination options twice; hosts do not send more than a few.
 pub const MAX_EXTENSIONS: usize = 16;
 
+/// The group that those listen to who have an address (RFC 4291 §2.7.1).
+#[must_use]
+pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = address.octets();
+    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
+}
+
 header! {
     /// A packet.
     Ipv6, size 40;
