@@ -117,6 +117,27 @@ fn somebody_who_takes_our_address_is_answered_and_counted() {
 }
 
 #[test]
+fn two_who_take_one_address_do_not_answer_each_other_for_ever() {
+    let mut sim = with(|own| own.addresses.push("10.0.9.1/24".parse().unwrap()));
+    let thief = |own| {
+        Builder::eth(mac(66), [0xff; 6])
+            .arp_request(own, own)
+            .build()
+    };
+    let mut told = Vec::new();
+    for second in 0..25 {
+        for _ in 0..3 {
+            let out = sim.send(1, thief([10, 0, 1, 1]));
+            told.extend(out.values().map(|_| second));
+        }
+        sim.advance(Duration::from_secs(1));
+    }
+    assert_eq!(told, [0, 10, 20], "once in ten seconds");
+    // Another address has not been defended yet.
+    assert_eq!(only(sim.send(1, thief([10, 0, 9, 1])), 1).len(), 1);
+}
+
+#[test]
 fn proxy_arp_answers_for_what_is_behind_the_router_only() {
     let mut sim = two_networks();
     let mut desired = sim.desired().clone();

@@ -67,6 +67,10 @@ const ERRORS_BURST: u32 = 50;
 const ANNOUNCE_MS: u64 = 2_000;
 const ANNOUNCEMENTS: u8 = 2;
 
+/// Milliseconds in which an address that others take is defended once (`DEFEND_INTERVAL` of RFC 5227):
+/// two who do not give way would otherwise answer each other for ever.
+const DEFEND_MS: u64 = 10_000;
+
 /// A router's port, as the gateway is shown it.
 pub struct Seat<'a> {
     /// The port.
@@ -193,6 +197,8 @@ struct Desk {
     leases: Leases,
     /// Addresses that have been announced as often as is due.
     announced: Vec<(Prefix, u8)>,
+    /// Addresses that have been defended lately.
+    defended: Vec<(Ipv4Addr, Tick)>,
     next_announcement: Tick,
     next_advert: Tick,
     /// Advertisements sent since the port advertises.
@@ -207,6 +213,7 @@ impl Default for Desk {
             service: Bucket::new(SERVICE_RATE, SERVICE_BURST),
             leases: Leases::default(),
             announced: Vec::new(),
+            defended: Vec::new(),
             next_announcement: Tick(0),
             next_advert: Tick(0),
             adverts: 0,

@@ -20,7 +20,7 @@ use vswitch_packet::ipv6::{self, solicited_node};
 use vswitch_packet::{EtherType, MacAddr};
 
 use super::frame::{self, ALL_NODES, Link, ipv6_of, stations};
-use super::{ANNOUNCE_MS, ANNOUNCEMENTS, Gateway, LINK_SIZE, Out, Seat, Trouble};
+use super::{ANNOUNCE_MS, ANNOUNCEMENTS, DEFEND_MS, Desk, Gateway, LINK_SIZE, Out, Seat, Trouble};
 use crate::buffer::{FramePool, Packet};
 use crate::counters::DropReason;
 use crate::neigh::{Due, Heard, Neighbour, NeighbourKey, Parked, Waiting, Word};
@@ -29,6 +29,18 @@ use crate::tick::Tick;
 
 /// Bytes of an ARP packet.
 const ARP_SIZE: usize = 28;
+
+impl Desk {
+    /// Whether somebody who uses an address of ours is told now. Only our own addresses are remembered.
+    fn defends(&mut self, own: Ipv4Addr, now: Tick) -> bool {
+        self.defended.retain(|(_, at)| now.since(*at) < DEFEND_MS);
+        let is_due = !self.defended.iter().any(|(known, _)| *known == own);
+        if is_due {
+            self.defended.push((own, now));
+        }
+        is_due
+    }
+}
 
 impl Gateway {
     pub(super) fn hear_arp(
@@ -63,7 +75,7 @@ impl Gateway {
         let is_probe = spa.is_unspecified();
         if seat.has(IpAddr::V4(spa)) {
             // Somebody uses our address: we say once more whose it is.
-            if self.with(seat.index, |desk| desk.service.take(now)) {
+            if self.with(seat.index, |desk| desk.defends(spa, now)) {
                 out.packets.extend(announcement(seat, spa, pool));
             }
             return out.drop(packet, DropReason::RouterForged, pool);
