@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use vswitch_datapath::buffer::{FramePool, SharedFrames};
-use vswitch_datapath::gateway::{Gateway, LINK_SIZE, Out, Seat, Trouble};
+use vswitch_datapath::gateway::{Gateway, LINK_SIZE, Leads, Out, Seat, Trouble};
 use vswitch_datapath::neigh::Neighbours;
 use vswitch_datapath::offload::Checksum;
 use vswitch_datapath::port::PortIndex;
@@ -57,7 +57,10 @@ fuzz_target!(|bytes: &[u8]| {
         link_local: spec.link_local(),
         errors_rate: 100,
         neighbours: &neighbours,
-        leads_elsewhere: &|_| true,
+        leads: &|_| Leads {
+            elsewhere: true,
+            direct: true,
+        },
     };
     let (mut rest, mut now) = (bytes, 0);
     while let Some(([high, low, what], after)) = rest.split_first_chunk::<3>() {

@@ -325,6 +325,58 @@ fn errors_come_from_the_routers_address_on_the_senders_network() {
 }
 
 #[test]
+fn a_route_by_a_port_alone_leads_to_hosts_on_its_network_whatever_their_addresses() {
+    let mut sim = two_networks();
+    let direct = |text: &str| {
+        let hop = HopSpec {
+            gateway: None,
+            port: Some(vswitch_dpapi::PortId(12)),
+            weight: 1,
+        };
+        route(text, RouteTarget::Via(vec![hop]))
+    };
+    let more = direct("2001:db8::/48");
+    sim.set_routes(1, &[direct("198.51.100.0/24"), more]);
+    let sent = packet(1, 11, [10, 0, 1, 2], [198, 51, 100, 7], 64).udp(1, 2);
+    let asked = one(sim.send(1, sent.build()), 2);
+    let view = arp::Arp::new_checked(&asked[14..]).unwrap();
+    assert_eq!(view.to_string(), "who has 198.51.100.7 tell 10.0.2.1");
+    let heard = sim.send(2, arp_reply(7, 12, [198, 51, 100, 7], [10, 0, 2, 1]));
+    let passed = one(heard, 2);
+    assert_eq!(Eth::new_unchecked(&passed).dst().0, mac(7));
+
+    let sent = packet_v6(1, 11, "fd00:1::2", "2001:db8::7", 64).udp(1, 2);
+    one(sim.send(1, sent.build()), 2);
+    let known = Builder::eth(mac(7), router_mac(12)).ipv6_with(ipv6::Repr {
+        src: v6("2001:db8::7"),
+        dst: v6("fd00:2::1"),
+        next: Protocol::ICMPV6,
+        hop_limit: 255,
+        traffic_class: 0,
+        flow_label: 0,
+        payload_size: 0,
+    });
+    let known = known.neighbour(136, v6("2001:db8::7"), mac(7));
+    let passed = one(sim.send(2, known.build()), 2);
+    assert_eq!(Eth::new_unchecked(&passed).dst().0, mac(7));
+
+    // Such a host finds the router, and one with an address that no route names does not.
+    let ask = |from, port: u8| {
+        let frame = Builder::eth(mac(8), [0xff; 6]);
+        frame.arp_request(from, [10, 0, port, 1]).build()
+    };
+    assert_eq!(only(sim.send(2, ask([198, 51, 100, 8], 2)), 2).len(), 1);
+    assert_eq!(sim.new_drops(), []);
+    assert!(sim.send(2, ask([198, 51, 101, 8], 2)).is_empty());
+    assert!(sim.send(1, ask([198, 51, 100, 8], 1)).is_empty());
+    assert_eq!(sim.new_drops(), [(DropReason::RouterForged, 2)]);
+    // A longer route elsewhere says that it is not there.
+    sim.change_routes(1, &[], &[via("198.51.100.8/32", &["10.0.1.9"])]);
+    assert!(sim.send(2, ask([198, 51, 100, 8], 2)).is_empty());
+    assert_eq!(sim.new_drops(), [(DropReason::RouterForged, 1)]);
+}
+
+#[test]
 fn errors_are_limited_and_never_about_errors() {
     let mut sim = two_networks();
     let sent = packet(1, 11, [10, 0, 1, 2], [8, 8, 8, 8], 64)

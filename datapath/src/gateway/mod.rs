@@ -85,8 +85,17 @@ pub struct Seat<'a> {
     pub errors_rate: u32,
     /// Its router's neighbours.
     pub neighbours: &'a Neighbours,
-    /// Whether its router has a way to an address by another port.
-    pub leads_elsewhere: &'a dyn Fn(IpAddr) -> bool,
+    /// Which ways its router has to an address.
+    pub leads: &'a dyn Fn(IpAddr) -> Leads,
+}
+
+/// Which ways a router has to an address, as one of its ports sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leads {
+    /// There is one by another port.
+    pub elsewhere: bool,
+    /// A route says that the address is on the port's network, though no address of the port does.
+    pub direct: bool,
 }
 
 impl std::fmt::Debug for Seat<'_> {
@@ -119,6 +128,11 @@ impl Seat<'_> {
             IpAddr::V6(v6) if v6.is_unicast_link_local() => self.link_local.is_some(),
             _ => self.network_of(address).is_some(),
         }
+    }
+
+    /// Whether somebody with this address can be a neighbour by this port.
+    fn is_near(&self, address: IpAddr) -> bool {
+        self.is_on_link(address) || (self.leads)(address).direct
     }
 
     fn first_v4(&self) -> Option<Ipv4Addr> {

@@ -2,7 +2,7 @@
 //! our addresses, and packets that go on when a neighbour is found.
 //!
 //! Law: what is heard of a neighbour counts only if the frame comes from the station that it names and
-//! the address is on the port's network ([`DropReason::RouterForged`]); the rest of the caution is
+//! the address is on the port's network, or a route says so ([`DropReason::RouterForged`]); the rest of the caution is
 //! [`crate::neigh`]'s.
 //!
 //! Spec: RFC 826; RFC 1027 (proxy ARP); RFC 5227 (probes, announcements, defence); RFC 4861 §7.
@@ -80,7 +80,7 @@ impl Gateway {
             }
             return out.drop(packet, DropReason::RouterForged, pool);
         }
-        if !is_probe && !seat.is_on_link(IpAddr::V4(spa)) {
+        if !is_probe && !seat.is_near(IpAddr::V4(spa)) {
             return out.drop(packet, DropReason::RouterForged, pool);
         }
         if !is_probe {
@@ -99,8 +99,8 @@ impl Gateway {
             seat.spec.proxy_arp
                 && tpa != spa
                 && !is_probe
-                && !seat.is_on_link(IpAddr::V4(tpa))
-                && (seat.leads_elsewhere)(IpAddr::V4(tpa))
+                && !seat.is_near(IpAddr::V4(tpa))
+                && (seat.leads)(IpAddr::V4(tpa)).elsewhere
         };
         if !seat.has(IpAddr::V4(tpa)) && !proxies() {
             return out.drop(packet, DropReason::RouterIgnored, pool);
@@ -164,7 +164,7 @@ impl Gateway {
             } => {
                 let station = lladdr.and_then(station).unwrap_or(from);
                 let target = IpAddr::V6(target_addr);
-                if station != from || seat.has(target) || !seat.is_on_link(target) {
+                if station != from || seat.has(target) || !seat.is_near(target) {
                     return out.drop(packet, DropReason::RouterForged, pool);
                 }
                 let word = if flags.contains(NdiscNeighborFlags::SOLICITED) && !dst.is_multicast() {
@@ -201,7 +201,7 @@ impl Gateway {
         if src.is_unspecified() {
             return said.is_none();
         }
-        if said.is_some_and(|said| said != from) || !seat.is_on_link(IpAddr::V6(src)) {
+        if said.is_some_and(|said| said != from) || !seat.is_near(IpAddr::V6(src)) {
             return false;
         }
         self.heard(IpAddr::V6(src), from, Word::Remark, seat, now, pool, out);

@@ -10,7 +10,7 @@ use vswitch_packet::build::Builder;
 use vswitch_packet::ipv4::Ipv4;
 use vswitch_packet::{Protocol, ipv6};
 
-use super::{Gateway, LINK_SIZE, Out, Seat, Trouble};
+use super::{Gateway, LINK_SIZE, Leads, Out, Seat, Trouble};
 use crate::buffer::{FramePool, SharedFrames};
 use crate::neigh::{INCOMPLETE_MAX, Neighbours, WAITING_MAX};
 use crate::offload::Checksum;
@@ -130,7 +130,10 @@ proptest! {
             link_local: spec.link_local(),
             errors_rate: 100,
             neighbours: &neighbours,
-            leads_elsewhere: &|_| true,
+            leads: &|_| Leads {
+                elsewhere: true,
+                direct: false,
+            },
         };
         let messages = messages();
         for (step, (kind, bytes, cut, what)) in changes.into_iter().enumerate() {

@@ -109,6 +109,16 @@ pub enum Near {
     Network(PortIndex, u8),
 }
 
+impl Near {
+    /// Leading bits of an address that it was found for.
+    fn len(&self, address: IpAddr) -> u8 {
+        match self {
+            Self::Own(_) | Self::Broadcast(_) => address_bits(address),
+            Self::Network(_, len) => *len,
+        }
+    }
+}
+
 /// A route for packets from some network.
 type Sourced = (Prefix, Arc<RouteTarget>);
 
@@ -289,10 +299,7 @@ impl Router {
     #[must_use]
     pub fn find(&self, from: IpAddr, to: IpAddr) -> Found {
         let near = self.near.lookup(to);
-        let near_len = near.value.map(|near| match near {
-            Near::Own(_) | Near::Broadcast(_) => address_bits(to),
-            Near::Network(_, len) => *len,
-        });
+        let near_len = near.value.map(|near| near.len(to));
         let (entries, bits) = self.routes.entries.matching(to);
         let mut found = Found {
             way: near.value.map_or(Way::None, |near| Way::Near(*near)),
@@ -357,6 +364,33 @@ impl Router {
             },
         };
         self.ports.contains(&port).then_some((port, next))
+    }
+
+    /// Whether packets from somewhere to an address leave by a port on whose network the address itself
+    /// is to be, because a route says so.
+    #[must_use]
+    pub fn is_direct(&self, port: PortIndex, to: IpAddr) -> bool {
+        let near_len = self.near.lookup(to).value.map(|near| near.len(to));
+        let (entries, _) = self.routes.entries.matching(to);
+        for entry in entries.into_iter().rev() {
+            if near_len.is_some_and(|len| len >= entry.len) {
+                break;
+            }
+            let sourced = entry.from.iter().flat_map(|from| from.iter());
+            let mut targets = sourced.map(|(_, target)| target).chain(&entry.any);
+            let is_its =
+                |hop: &HopSpec| hop.gateway.is_none() && self.follow(hop, to) == Some((port, to));
+            if targets.any(|target| match &**target {
+                RouteTarget::Via(hops) => hops.iter().any(is_its),
+                _ => false,
+            }) {
+                return true;
+            }
+            if entry.any.is_some() {
+                break;
+            }
+        }
+        false
     }
 
     /// Whether there is a way to an address by another port.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Worker;
 use crate::counters::DropReason;
-use crate::gateway::{Out, Seat, Trouble, pass_on};
+use crate::gateway::{Leads, Out, Seat, Trouble, pass_on};
 use crate::neigh::{Due, NeighbourKey, Seen};
 use crate::offload::Capabilities;
 use crate::offload::fit::{Fit, fit};
@@ -29,7 +29,7 @@ const DUE_MAX: usize = 1024;
 fn seat<'a>(
     tables: &'a Tables,
     index: PortIndex,
-    leads_elsewhere: &'a dyn Fn(IpAddr) -> bool,
+    leads: &'a dyn Fn(IpAddr) -> Leads,
 ) -> Option<Seat<'a>> {
     let port = tables.port(index)?;
     let own = port.router.as_ref()?;
@@ -41,7 +41,7 @@ fn seat<'a>(
         link_local: own.link_local,
         errors_rate: router.spec.errors_rate,
         neighbours: &router.neighbours,
-        leads_elsewhere,
+        leads,
     })
 }
 
@@ -73,8 +73,10 @@ impl Worker {
         let gateway = Arc::clone(&self.gateway);
         let pool = &mut self.pool;
         let leads = |to| {
-            router_of(&tables, what.port)
-                .is_some_and(|router| router.leads_elsewhere(what.port, to))
+            router_of(&tables, what.port).map_or_else(Leads::default, |router| Leads {
+                elsewhere: router.leads_elsewhere(what.port, to),
+                direct: router.is_direct(what.port, to),
+            })
         };
         let Some(from) = seat(&tables, what.port, &leads) else {
             self.stats.drops.count(DropReason::PortUnknown);
@@ -83,7 +85,7 @@ impl Worker {
         match what.errand {
             Errand::Hear => gateway.hear(packet, &from, tick, pool, out),
             Errand::Refuse(trouble) => gateway.refuse(packet, trouble, &from, tick, pool, out),
-            Errand::Wait { out: port, next } => match seat(&tables, port, &|_| false) {
+            Errand::Wait { out: port, next } => match seat(&tables, port, &|_| Leads::default()) {
                 Some(to) => gateway.wait(packet, &from, next, &to, tick, pool, out),
                 None => {
                     self.stats.drops.count(DropReason::PortUnknown);
@@ -91,7 +93,7 @@ impl Worker {
                 }
             },
             Errand::Cut { out: port, next } => {
-                let Some(to) = seat(&tables, port, &|_| false) else {
+                let Some(to) = seat(&tables, port, &|_| Leads::default()) else {
                     self.stats.drops.count(DropReason::PortUnknown);
                     return pool.drop_packet(packet);
                 };
@@ -163,7 +165,7 @@ impl Worker {
         };
         gateway.keep(is_there);
         let mut out = Out::default();
-        let nowhere = |_| false;
+        let nowhere = |_| Leads::default();
         let seat_of = |index| seat(&tables, index, &nowhere);
         for router in tables.routers() {
             for _ in 0..DUE_MAX {
