@@ -446,6 +446,45 @@ fn an_address_is_one_hosts_and_is_free_again_when_its_time_is_over() {
 }
 
 #[test]
+fn what_another_server_may_have_given_is_not_refused() {
+    let mut sim = with_dhcp();
+    let taken = lease(&mut sim, 1).unwrap();
+    let request = |wanted: Ipv4Addr, has: bool| {
+        let mut request = client(5, DhcpMessageType::Request);
+        if has {
+            request.client_ip = wanted;
+        } else {
+            request.requested_ip = Some(wanted);
+        }
+        request
+    };
+    // On this network, but not ours to give; and a client that was here and is now elsewhere renews.
+    for (wanted, has) in [
+        ([10, 0, 1, 200], false),
+        ([10, 0, 1, 200], true),
+        ([10, 7, 7, 7], true),
+    ] {
+        let told = ask(&mut sim, 5, &request(wanted.into(), has));
+        assert!(told.is_none(), "{wanted:?} {has}");
+    }
+    for (wanted, has) in [
+        (Ipv4Addr::from([10, 7, 7, 7]), false),
+        (taken, false),
+        (taken, true),
+        ([10, 0, 1, 50].into(), false),
+        ([10, 0, 1, 1].into(), false),
+    ] {
+        let (kind, ..) = ask(&mut sim, 5, &request(wanted, has)).unwrap();
+        assert_eq!(kind, DhcpMessageType::Nak, "{wanted} {has}");
+    }
+    // Who took our offer is told when it is gone.
+    let mut chosen = request([10, 0, 1, 200].into(), false);
+    chosen.server_identifier = Some([10, 0, 1, 1].into());
+    assert_eq!(ask(&mut sim, 5, &chosen).unwrap().0, DhcpMessageType::Nak);
+    assert_eq!(sim.new_drops(), []);
+}
+
+#[test]
 fn addresses_are_given_back_and_those_found_in_use_are_not_given() {
     let mut sim = with_dhcp();
     let given = lease(&mut sim, 1).unwrap();

@@ -4,7 +4,8 @@
 //! whoever asks gets the one it had, else the one it wants, else the first free one from where its
 //! station's hash says. Not given are our own, those that others were found to use (for
 //! [`DECLINED_MS`]), and those that a neighbour with another station has. An offer that is not taken up
-//! is free again after [`OFFER_MS`].
+//! is free again after [`OFFER_MS`]. We are not taken for the only server of the network: a client is
+//! refused only what we know it must not have.
 //!
 //! Bounds: no more leases than addresses in ranges, at most [`RANGE_MAX`]; messages a second are bounded by
 //! the port. Leases are not kept on disk: after a restart of the datapath a host that renews gets the
@@ -138,11 +139,18 @@ impl Book<'_> {
             return fixed == address;
         }
         let in_range = |(first, last): &(Ipv4Addr, Ipv4Addr)| (*first..=*last).contains(&address);
-        self.spec.ranges.iter().any(in_range)
-            && !self.spec.hosts.iter().any(|(_, kept)| *kept == address)
-            && !self.seat.has(IpAddr::V4(address))
-            && leases.is_free(address, self.mac, self.now)
-            && !self.is_elsewhere(address)
+        self.spec.ranges.iter().any(in_range) && !self.is_barred(address, leases)
+    }
+
+    /// Whether we know that the station must not have an address.
+    fn is_barred(&self, address: Ipv4Addr, leases: &Leases) -> bool {
+        if let Some(fixed) = self.fixed() {
+            return fixed != address;
+        }
+        !leases.is_free(address, self.mac, self.now)
+            || self.seat.has(IpAddr::V4(address))
+            || self.spec.hosts.iter().any(|(_, kept)| *kept == address)
+            || self.is_elsewhere(address)
     }
 
     /// Whether a neighbour has the address that is another station.
@@ -295,9 +303,17 @@ fn decide(request: &DhcpRepr<'_>, book: &Book<'_>, server: Ipv4Addr, leases: &mu
             };
             if book.may_have(wanted, leases) {
                 leases.give(wanted, mac, bound);
-                Reply::Give(DhcpMessageType::Ack, wanted, Some(lease_time))
-            } else {
+                return Reply::Give(DhcpMessageType::Ack, wanted, Some(lease_time));
+            }
+            // Another server may have given the address, and it is for that one to say that it is not
+            // the client's. We say so of what we offered, of what we know the client must not have, and to who
+            // begins again with an address of another network.
+            let chose_us = request.server_identifier.is_some();
+            let is_far = !renews && book.seat.network_of(IpAddr::V4(wanted)).is_none();
+            if chose_us || is_far || book.is_barred(wanted, leases) {
                 Reply::Refuse
+            } else {
+                Reply::Nothing
             }
         }
         DhcpMessageType::Decline => {
