@@ -2,13 +2,13 @@
 //!
 //! Law: an address is given to one station at a time. Addresses of hosts are kept for them; of ranges
 //! whoever asks gets the one it had, else the one it wants, else the first free one from where its
-//! station's hash says. Not given are our own, those that others were found to use (for
+//! station's hash says, else one from where the last search ended. Not given are our own, those that others were found to use (for
 //! [`DECLINED_MS`]), and those that a neighbour with another station has. An offer that is not taken up
 //! is free again after [`OFFER_MS`]. We are not taken for the only server of the network: a client is
 //! refused only what we know it must not have.
 //!
 //! Bounds: no more leases than addresses in ranges, at most [`RANGE_MAX`]; messages a second are bounded by
-//! the port. Leases are not kept on disk: after a restart of the datapath a host that renews gets the
+//! the port, and one message looks at [`SEARCH_MAX`] addresses and as many hosts as there are. Leases are not kept on disk: after a restart of the datapath a host that renews gets the
 //! address that it has, unless it was given to another meanwhile. Relays are not served.
 //!
 //! Spec: RFC 2131 (states, table 3 and §4.3), RFC 2132 (options).
@@ -30,6 +30,10 @@ use crate::tick::Tick;
 
 /// Addresses in the ranges of one port.
 const RANGE_MAX: u32 = 65_536;
+
+/// Addresses that one message looks at before the next one goes on: all of a network of 24 bits. With a
+/// hundred messages a second it is a small part of a worker's time however full a range is.
+const SEARCH_MAX: u32 = 256;
 
 /// Milliseconds that an offer is kept for the one who got it.
 const OFFER_MS: u64 = 60_000;
@@ -63,6 +67,8 @@ struct Lease {
 pub(super) struct Leases {
     by_address: HashMap<Ipv4Addr, Lease>,
     by_mac: HashMap<[u8; 6], Ipv4Addr>,
+    /// Where the next search goes on that finds nothing near where its station's hash says.
+    next: u32,
 }
 
 impl Leases {
@@ -139,7 +145,7 @@ impl Book<'_> {
             return fixed == address;
         }
         let in_range = |(first, last): &(Ipv4Addr, Ipv4Addr)| (*first..=*last).contains(&address);
-        self.spec.ranges.iter().any(in_range) && !self.is_barred(address, leases)
+        self.spec.ranges.iter().any(in_range) && self.is_open(address, leases)
     }
 
     /// Whether we know that the station must not have an address.
@@ -147,10 +153,15 @@ impl Book<'_> {
         if let Some(fixed) = self.fixed() {
             return fixed != address;
         }
-        !leases.is_free(address, self.mac, self.now)
-            || self.seat.has(IpAddr::V4(address))
-            || self.spec.hosts.iter().any(|(_, kept)| *kept == address)
-            || self.is_elsewhere(address)
+        !self.is_open(address, leases)
+    }
+
+    /// Whether an address is nobody's but perhaps the station's.
+    fn is_open(&self, address: Ipv4Addr, leases: &Leases) -> bool {
+        leases.is_free(address, self.mac, self.now)
+            && !self.seat.has(IpAddr::V4(address))
+            && !self.spec.hosts.iter().any(|(_, kept)| *kept == address)
+            && !self.is_elsewhere(address)
     }
 
     /// Whether a neighbour has the address that is another station.
@@ -164,7 +175,7 @@ impl Book<'_> {
     }
 
     /// The address that the station is to have.
-    fn choose(&self, wanted: Option<Ipv4Addr>, leases: &Leases) -> Option<Ipv4Addr> {
+    fn choose(&self, wanted: Option<Ipv4Addr>, leases: &mut Leases) -> Option<Ipv4Addr> {
         if let Some(fixed) = self.fixed() {
             return Some(fixed);
         }
@@ -182,7 +193,6 @@ impl Book<'_> {
             .fold(0_u32, u32::saturating_add)
             .min(RANGE_MAX);
         let [.., a, b, c, d] = self.mac;
-        let begin = u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b9);
         let nth = |mut number: u32| {
             let pairs = self.spec.ranges.iter().zip(sizes.clone());
             for ((first, _), size) in pairs {
@@ -193,9 +203,30 @@ impl Book<'_> {
             }
             None
         };
-        (0..total)
-            .filter_map(|step| nth(begin.wrapping_add(step) % total))
-            .find(|address| self.may_have(*address, leases))
+        if total == 0 {
+            return None;
+        }
+        // Where the station belongs first, so that it gets the same address when nothing is remembered;
+        // then from where the last search ended, so that several see all of a large range.
+        let own = u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b9) % total;
+        // Neither sum is larger than twice RANGE_MAX.
+        let search = |begin: u32, len: u32, leases: &Leases| {
+            (begin..begin + len).find_map(|place| {
+                nth(place % total).filter(|address| self.is_open(*address, leases))
+            })
+        };
+        if total <= SEARCH_MAX {
+            return search(own, total, leases);
+        }
+        let len = SEARCH_MAX / 2;
+        let begin = leases.next % total;
+        search(own, len, leases).or_else(|| {
+            let found = search(begin, len, leases);
+            if found.is_none() {
+                leases.next = begin + len;
+            }
+            found
+        })
     }
 }
 
@@ -452,4 +483,80 @@ fn answer(
     }
     pool.drop_packet(packet);
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::Leads;
+    use crate::neigh::Neighbours;
+    use crate::port::PortIndex;
+
+    const BASE: u32 = u32::from_be_bytes([10, 0, 0, 10]);
+
+    /// Discovers of a station, of a range of `len` addresses all of which but the `open` ones are given:
+    /// how many it takes until it is offered one, and which.
+    fn tries(mac: [u8; 6], len: u32, open: &[u32]) -> (u32, Ipv4Addr) {
+        let spec = vswitch_dpapi::RouterPortSpec {
+            router: vswitch_dpapi::RouterId(1),
+            mac: [2, 0, 0, 0, 0, 1],
+            addresses: vec!["10.0.0.1/16".parse().unwrap()],
+            proxy_arp: false,
+            advertise: None,
+            dhcp: None,
+            dhcpv6: false,
+            dns: Vec::new(),
+        };
+        let dhcp = DhcpSpec {
+            ranges: vec![(BASE.into(), (BASE + len - 1).into())],
+            hosts: Vec::new(),
+            lease_time: 600,
+        };
+        let mut leases = Leases::default();
+        for number in (0..len).filter(|number| !open.contains(number)) {
+            let [.., a, b, c] = number.to_be_bytes();
+            leases.give((BASE + number).into(), [2, 1, 0, a, b, c], Tick(1));
+        }
+        let book = Book {
+            spec: &dhcp,
+            seat: &Seat {
+                index: PortIndex(1),
+                mtu: 1500,
+                spec: &spec,
+                link_local: None,
+                errors_rate: 0,
+                neighbours: &Neighbours::new(1, 8),
+                leads: &|_| Leads::default(),
+            },
+            mac,
+            now: Tick(0),
+        };
+        let found = (1..=len).find_map(|tries| Some((tries, book.choose(None, &mut leases)?)));
+        found.expect("an address is free")
+    }
+
+    #[test]
+    fn the_last_address_of_a_range_is_found_wherever_a_station_begins() {
+        // The hash of this station is the largest number, which is the first of three places.
+        let mac = [2, 9, 0xeb, 0xb3, 0x43, 0x77];
+        let [.., a, b, c, d] = mac;
+        let hash = u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b9);
+        assert_eq!(hash, u32::MAX);
+        for open in 0..3 {
+            assert_eq!(tries(mac, 3, &[open]), (1, (BASE + open).into()));
+        }
+    }
+
+    #[test]
+    fn a_message_looks_at_so_many_addresses_and_several_see_all() {
+        let mac = [2, 9, 0, 0, 0, 7];
+        let (len, looks) = (10 * SEARCH_MAX, SEARCH_MAX / 2);
+        let (_, own) = tries(mac, len, &(0..len).collect::<Vec<_>>());
+        let own = own.to_bits() - BASE;
+        assert_eq!(tries(mac, len, &[(own + looks - 1) % len]).0, 1);
+        let far = (own + len - 1) % len;
+        let (tries, found) = tries(mac, len, &[far]);
+        assert_eq!(found.to_bits() - BASE, far);
+        assert_eq!(tries, far / looks + 1, "the others looked elsewhere");
+    }
 }
