@@ -437,7 +437,7 @@ pub const KEYS: &[Key<PortSettings>] = &[
     Key {
         name: "dhcp_range",
         live: true,
-        takes: "IPv4 addresses and ranges of them, with commas between: 10.0.1.100-10.0.1.199; at most 65536 addresses",
+        takes: "IPv4 addresses and ranges of them, with commas between: 10.0.1.100-10.0.1.199; at most 64 ranges and 65536 addresses",
         set: |port, text| {
             port.router_port.dhcp_range = router::read::ranges(text)?;
             Some(())
@@ -451,7 +451,7 @@ pub const KEYS: &[Key<PortSettings>] = &[
     Key {
         name: "dhcp_host",
         live: true,
-        takes: "hosts and their addresses, with commas between: 02:00:00:00:00:07@10.0.1.7",
+        takes: "hosts and their addresses, with commas between: 02:00:00:00:00:07@10.0.1.7; at most 1024",
         set: |port, text| {
             port.router_port.dhcp_host = router::read::hosts(text)?;
             Some(())

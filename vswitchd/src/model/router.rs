@@ -25,6 +25,10 @@ const ADDRESSES_MAX: usize = 64;
 /// Addresses in the ranges of one port: as many as the datapath remembers.
 const RANGE_MAX: u32 = 65_536;
 
+/// Ranges and hosts of one port: each message of a client is compared with all.
+const RANGES_MAX: usize = 64;
+const HOSTS_MAX: usize = 1024;
+
 /// Seconds for which an address is given: an hour.
 const LEASE: u32 = 3600;
 
@@ -172,16 +176,33 @@ pub(super) mod read {
             let more = last.to_bits() - first.to_bits();
             len.saturating_add(more).saturating_add(1)
         });
-        (len <= RANGE_MAX).then_some(all)
+        (len <= RANGE_MAX && all.len() <= RANGES_MAX).then_some(all)
     }
 
     pub(in super::super) fn hosts(text: &str) -> Option<Vec<([u8; 6], Ipv4Addr)>> {
-        several(text, host)
+        let all = several(text, host)?;
+        (all.len() <= HOSTS_MAX).then_some(all)
     }
 
     pub(in super::super) fn servers(text: &str) -> Option<Vec<IpAddr>> {
         let all = several(text, |one| one.parse().ok())?;
         (all.len() <= DNS_MAX).then_some(all)
+    }
+}
+
+/// Refuses addresses that mean the network of a port itself or all on it. A range that lies within the
+/// network has them at its ends or not at all.
+fn check_edges(own: &Prefix, mut given: impl Iterator<Item = IpAddr>) -> Result<(), String> {
+    let (network, all) = (own.network(), own.last());
+    // RFC 3021: a network of two has neither, and one of one is the port's own address.
+    let is_edge = |address: &IpAddr| own.len < 31 && [network.address, all].contains(address);
+    match given.find(is_edge) {
+        Some(edge) => Err(format!(
+            "{edge} cannot be given to a host: {} and {all} mean the network {network} itself and all on it; \
+             hosts have the addresses between",
+            network.address
+        )),
+        None => Ok(()),
     }
 }
 
@@ -207,6 +228,7 @@ impl RouterPort {
         let ranges = self.dhcp_range.iter().flat_map(|(a, b)| [*a, *b]);
         let hosts = self.dhcp_host.iter().map(|(_, address)| *address);
         let mut given = ranges.chain(hosts).map(IpAddr::V4);
+        let all = given.clone();
         if let Some(first) = given.next() {
             let Some(own) = v4().find(|own| own.contains(first)) else {
                 return Err(format!(
@@ -220,6 +242,7 @@ impl RouterPort {
                     own.network()
                 ));
             }
+            check_edges(own, all)?;
         }
         for (at, (mac, address)) in self.dhcp_host.iter().enumerate() {
             let before = &self.dhcp_host[..at];
@@ -279,5 +302,24 @@ impl RouterPort {
             dhcpv6: self.dhcpv6,
             dns: self.dns.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_port_gives_by_dhcp_is_bounded() {
+        let hosts = |len: usize| {
+            let host = |at| format!("02:00:00:00:{:02x}:{:02x}@10.0.0.9", at >> 8, at & 0xff);
+            let texts: Vec<_> = (0..len).map(host).collect();
+            read::hosts(&texts.join(",")).is_some()
+        };
+        assert!(hosts(HOSTS_MAX) && !hosts(HOSTS_MAX + 1));
+        let ranges = |len| read::ranges(&vec!["10.0.0.9"; len].join(",")).is_some();
+        assert!(ranges(RANGES_MAX) && !ranges(RANGES_MAX + 1));
+        assert!(read::ranges("10.0.0.0-10.0.255.255").is_some());
+        assert!(read::ranges("10.0.0.0-10.1.0.0").is_none());
     }
 }
