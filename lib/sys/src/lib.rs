@@ -13,6 +13,7 @@ pub mod alloc;
 pub mod bpf;
 pub mod clock;
 pub mod memory;
+mod mmsg;
 pub mod netns;
 pub mod packet_socket;
 pub mod privilege;

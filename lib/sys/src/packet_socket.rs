@@ -17,17 +17,17 @@
 use std::fmt;
 use std::io;
 use std::mem::{self, size_of};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libc::{c_int, c_void, iovec, mmsghdr};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::memory::Frame;
+use crate::mmsg::{self, Control, set_buffer_size, set_option};
+
+pub use crate::mmsg::{BATCH_LEN, RecvSlot};
 
 /// Bytes of `struct virtio_net_hdr`.
 pub const VNET_HDR_SIZE: usize = 10;
-
-/// Packets that one call moves at most.
-pub const BATCH_LEN: usize = 32;
 
 /// Pieces of memory that one packet may be gathered from.
 pub const SEND_PIECES: usize = 18;
@@ -111,19 +111,9 @@ pub fn open(spec: &PacketSocketSpec) -> Result<OwnedFd, PacketSocketError> {
         },
     };
     // Protocol 0 receives nothing until `bind`: no packets of other devices in between.
-    // SAFETY: the call takes no addresses.
-    let fd = unsafe {
-        libc::socket(
-            libc::AF_PACKET,
-            libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-            0,
-        )
-    };
-    if fd < 0 {
-        return Err(failed("open a packet socket", io::Error::last_os_error()));
-    }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
+        .map_err(|error| failed("open a packet socket", error.into()))?;
     let fd = socket.as_fd();
 
     let on: c_int = 1;
@@ -199,35 +189,6 @@ struct PacketMreq {
     address: [u8; 8],
 }
 
-/// Sets a socket option whose value is the plain bytes of `value`.
-fn set_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
-    // SAFETY: the kernel reads `size_of::<T>()` bytes of `value`, which outlives the call.
-    let answer = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            std::ptr::from_ref(value).cast::<c_void>(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if answer < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// Sizes a socket buffer past the system's limit where we may, and up to it where not.
-fn set_buffer_size(fd: BorrowedFd<'_>, force: c_int, plain: c_int, size: u32) -> io::Result<()> {
-    let size = c_int::try_from(size).unwrap_or(c_int::MAX);
-    match set_option(fd, libc::SOL_SOCKET, force, &size) {
-        Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-            set_option(fd, libc::SOL_SOCKET, plain, &size)
-        }
-        answer => answer,
-    }
-}
-
 fn bind(fd: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
     // SAFETY: `sockaddr_ll` is plain data of which all zeroes is a value.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
@@ -246,16 +207,6 @@ fn bind(fd: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
-}
-
-/// Memory for one packet: the head chunk from some byte on, and room for what does not fit.
-#[derive(Debug)]
-#[must_use = "a slot owns frames"]
-pub struct RecvSlot {
-    /// Takes the start of the packet.
-    pub head: Frame,
-    /// Takes the rest.
-    pub spill: Option<Frame>,
 }
 
 /// A VLAN tag that the kernel has taken out of a packet.
@@ -280,11 +231,6 @@ pub struct Received<'a> {
     pub vlan: Option<VlanTag>,
 }
 
-/// Memory for a control message; the kernel wants it aligned as `struct cmsghdr` is.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_SIZE]);
-
 /// The arrays behind `recvmmsg(2)`.
 ///
 /// Invariant: the pointers in `messages` and `pieces` are written by [`RecvBatch::recv`] before its
@@ -293,7 +239,7 @@ pub struct RecvBatch {
     messages: Box<[mmsghdr; BATCH_LEN]>,
     pieces: Box<[[iovec; 3]; BATCH_LEN]>,
     vnet_hdrs: Box<[[u8; VNET_HDR_SIZE]; BATCH_LEN]>,
-    controls: Box<[Control; BATCH_LEN]>,
+    controls: Box<[Control<CONTROL_SIZE>; BATCH_LEN]>,
     /// How many messages the last call brought.
     len: usize,
 }
@@ -309,7 +255,7 @@ impl Default for RecvBatch {
             messages,
             pieces,
             vnet_hdrs: Box::new([[0; VNET_HDR_SIZE]; BATCH_LEN]),
-            controls: Box::new([Control([0; CONTROL_SIZE]); BATCH_LEN]),
+            controls: Box::new([Control::EMPTY; BATCH_LEN]),
             len: 0,
         }
     }
@@ -331,30 +277,17 @@ impl RecvBatch {
         self.len = 0;
         let count = slots.len().min(BATCH_LEN);
         for (i, slot) in slots.iter_mut().take(count).enumerate() {
-            let head = &mut slot.head.bytes_mut()[offset..];
             let pieces = &mut self.pieces[i];
             pieces[0] = iovec {
                 iov_base: self.vnet_hdrs[i].as_mut_ptr().cast(),
                 iov_len: VNET_HDR_SIZE,
             };
-            pieces[1] = iovec {
-                iov_base: head.as_mut_ptr().cast(),
-                iov_len: head.len(),
-            };
-            let mut pieces_len = 2;
-            if let Some(spill) = &mut slot.spill {
-                let spill = spill.bytes_mut();
-                pieces[2] = iovec {
-                    iov_base: spill.as_mut_ptr().cast(),
-                    iov_len: spill.len(),
-                };
-                pieces_len = 3;
-            }
+            let pieces_len = 1 + mmsg::describe(slot, offset, &mut pieces[1..]);
             let header = &mut self.messages[i].msg_hdr;
             header.msg_name = std::ptr::null_mut();
             header.msg_namelen = 0;
             header.msg_iov = pieces.as_mut_ptr();
-            header.msg_iovlen = pieces_len;
+            header.msg_iovlen = pieces_len as _;
             header.msg_control = self.controls[i].0.as_mut_ptr().cast();
             header.msg_controllen = CONTROL_SIZE as _;
             header.msg_flags = 0;
@@ -362,19 +295,7 @@ impl RecvBatch {
         // SAFETY: the first `count` headers have just been filled from `self` and from `slots`,
         // both borrowed exclusively until after the call, so every pointer is valid for writes of
         // its length and aliases nothing.
-        let answer = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.messages.as_mut_ptr(),
-                count as libc::c_uint,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
-        };
-        if answer < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        self.len = answer as usize;
+        self.len = unsafe { mmsg::receive(socket, &mut self.messages[..count], 0)? };
         Ok(self.len)
     }
 
@@ -502,18 +423,7 @@ impl SendBatch {
         // SAFETY: the first `count` headers have just been filled; their pointers are to `self`,
         // borrowed until after the call, and to slices that live as long as `'p`, which is longer
         // than the call. The kernel only reads through them.
-        let answer = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                self.messages.as_mut_ptr(),
-                count as libc::c_uint,
-                libc::MSG_DONTWAIT,
-            )
-        };
-        if answer < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(answer as usize)
+        unsafe { mmsg::send(socket, &mut self.messages[..count]) }
     }
 }
 

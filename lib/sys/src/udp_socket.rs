@@ -17,14 +17,14 @@ use std::fmt;
 use std::io;
 use std::mem::{self, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libc::{c_int, c_void, iovec, mmsghdr};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::memory::Frame;
+use crate::mmsg::{self, Control, set_buffer_size, set_option};
 
-/// Messages that one call moves at most.
-pub const BATCH_LEN: usize = 32;
+pub use crate::mmsg::{BATCH_LEN, RecvSlot};
 
 /// Datagrams that one message may stand for when it is sent (`UDP_MAX_SEGMENTS` of kernels before
 /// 6.9; later ones take 128).
@@ -165,12 +165,8 @@ pub fn open(spec: &UdpSocketSpec) -> Result<OwnedFd, UdpSocketError> {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    let address = Address::from(SocketAddr::new(any, spec.port));
-    // SAFETY: the kernel reads the given number of bytes of `address`, which outlives the call.
-    let answer = unsafe { libc::bind(fd.as_raw_fd(), address.as_ptr(), address.size()) };
-    if answer < 0 {
-        return Err(failed("bind a socket", io::Error::last_os_error()));
-    }
+    rustix::net::bind(&socket, &SocketAddr::new(any, spec.port))
+        .map_err(|error| failed("bind a socket", error.into()))?;
     Ok(socket)
 }
 
@@ -213,22 +209,11 @@ pub fn open_sender(family: Family, send_size: u32) -> Result<OwnedFd, UdpSocketE
 
 fn create(family: Family) -> io::Result<OwnedFd> {
     let domain = match family {
-        Family::V4 => libc::AF_INET,
-        Family::V6 => libc::AF_INET6,
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
     };
-    // SAFETY: the call takes no addresses.
-    let fd = unsafe {
-        libc::socket(
-            domain,
-            libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-            0,
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(socket_with(domain, SocketType::DGRAM, flags, None)?)
 }
 
 /// Whether the kernel may cut datagrams that are larger than the way to their receiver takes.
@@ -310,35 +295,6 @@ pub fn local(socket: BorrowedFd<'_>) -> io::Result<(Family, u16)> {
     Ok((family, address.port()))
 }
 
-/// Sets a socket option whose value is the plain bytes of `value`.
-fn set_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
-    // SAFETY: the kernel reads `size_of::<T>()` bytes of `value`, which outlives the call.
-    let answer = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            std::ptr::from_ref(value).cast::<c_void>(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if answer < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// Sizes a socket buffer past the system's limit where we may, and up to it where not.
-fn set_buffer_size(fd: BorrowedFd<'_>, force: c_int, plain: c_int, size: u32) -> io::Result<()> {
-    let size = c_int::try_from(size).unwrap_or(c_int::MAX);
-    match set_option(fd, libc::SOL_SOCKET, force, &size) {
-        Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-            set_option(fd, libc::SOL_SOCKET, plain, &size)
-        }
-        answer => answer,
-    }
-}
-
 /// A socket address as the kernel takes and gives it.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -352,10 +308,6 @@ impl Address {
     fn empty() -> Self {
         // SAFETY: all zeroes is a value of every member.
         unsafe { mem::zeroed() }
-    }
-
-    fn as_ptr(&self) -> *const libc::sockaddr {
-        std::ptr::from_ref(self).cast()
     }
 
     fn family(&self) -> c_int {
@@ -420,16 +372,6 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// Memory for one message: the head chunk from some byte on, and room for what does not fit.
-#[derive(Debug)]
-#[must_use = "a slot owns frames"]
-pub struct RecvSlot {
-    /// Takes the start of the message.
-    pub head: Frame,
-    /// Takes the rest.
-    pub spill: Option<Frame>,
-}
-
 /// One message of a [`RecvBatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -449,11 +391,6 @@ pub struct Received {
     pub ttl: u8,
 }
 
-/// Memory for control messages; the kernel wants it aligned as `struct cmsghdr` is.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_SIZE]);
-
 /// The arrays behind `recvmmsg(2)`.
 ///
 /// Invariant: the pointers in `messages` and `pieces` are written by [`RecvBatch::recv`] before its
@@ -462,7 +399,7 @@ pub struct RecvBatch {
     messages: Box<[mmsghdr; BATCH_LEN]>,
     pieces: Box<[[iovec; 2]; BATCH_LEN]>,
     addresses: Box<[Address; BATCH_LEN]>,
-    controls: Box<[Control; BATCH_LEN]>,
+    controls: Box<[Control<CONTROL_SIZE>; BATCH_LEN]>,
     /// How many messages the last call brought.
     len: usize,
 }
@@ -478,7 +415,7 @@ impl Default for RecvBatch {
             messages,
             pieces,
             addresses: Box::new([Address::empty(); BATCH_LEN]),
-            controls: Box::new([Control([0; CONTROL_SIZE]); BATCH_LEN]),
+            controls: Box::new([Control::EMPTY; BATCH_LEN]),
             len: 0,
         }
     }
@@ -499,26 +436,13 @@ impl RecvBatch {
         self.len = 0;
         let count = slots.len().min(BATCH_LEN);
         for (i, slot) in slots.iter_mut().take(count).enumerate() {
-            let head = &mut slot.head.bytes_mut()[offset..];
             let pieces = &mut self.pieces[i];
-            pieces[0] = iovec {
-                iov_base: head.as_mut_ptr().cast(),
-                iov_len: head.len(),
-            };
-            let mut pieces_len = 1;
-            if let Some(spill) = &mut slot.spill {
-                let spill = spill.bytes_mut();
-                pieces[1] = iovec {
-                    iov_base: spill.as_mut_ptr().cast(),
-                    iov_len: spill.len(),
-                };
-                pieces_len = 2;
-            }
+            let pieces_len = mmsg::describe(slot, offset, pieces);
             let header = &mut self.messages[i].msg_hdr;
             header.msg_name = std::ptr::from_mut(&mut self.addresses[i]).cast();
             header.msg_namelen = size_of::<Address>() as libc::socklen_t;
             header.msg_iov = pieces.as_mut_ptr();
-            header.msg_iovlen = pieces_len;
+            header.msg_iovlen = pieces_len as _;
             header.msg_control = self.controls[i].0.as_mut_ptr().cast();
             header.msg_controllen = CONTROL_SIZE as _;
             header.msg_flags = 0;
@@ -526,19 +450,7 @@ impl RecvBatch {
         // SAFETY: the first `count` headers have just been filled from `self` and from `slots`,
         // both borrowed exclusively until after the call, so every pointer is valid for writes of
         // its length and aliases nothing.
-        let answer = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.messages.as_mut_ptr(),
-                count as libc::c_uint,
-                libc::MSG_DONTWAIT | libc::MSG_TRUNC,
-                std::ptr::null_mut(),
-            )
-        };
-        if answer < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        self.len = answer as usize;
+        self.len = unsafe { mmsg::receive(socket, &mut self.messages[..count], libc::MSG_TRUNC)? };
         Ok(self.len)
     }
 
@@ -641,7 +553,7 @@ pub struct SendBatch {
     messages: Box<[mmsghdr; BATCH_LEN]>,
     pieces: Vec<iovec>,
     addresses: Box<[Address; BATCH_LEN]>,
-    controls: Box<[Control; BATCH_LEN]>,
+    controls: Box<[Control<CONTROL_SIZE>; BATCH_LEN]>,
 }
 
 // SAFETY: as for `RecvBatch`.
@@ -654,7 +566,7 @@ impl Default for SendBatch {
             messages: unsafe { Box::new(mem::zeroed()) },
             pieces: Vec::with_capacity(PIECES_MAX),
             addresses: Box::new([Address::empty(); BATCH_LEN]),
-            controls: Box::new([Control([0; CONTROL_SIZE]); BATCH_LEN]),
+            controls: Box::new([Control::EMPTY; BATCH_LEN]),
         }
     }
 }
@@ -720,18 +632,7 @@ impl SendBatch {
         // SAFETY: the first `count` headers have just been filled; their pointers are to `self`,
         // borrowed until after the call and not changed since, and to slices that live as long as
         // `'p`, which is longer than the call. The kernel only reads through them.
-        let answer = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                self.messages.as_mut_ptr(),
-                count as libc::c_uint,
-                libc::MSG_DONTWAIT,
-            )
-        };
-        if answer < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(answer as usize)
+        unsafe { mmsg::send(socket, &mut self.messages[..count]) }
     }
 }
 
@@ -742,7 +643,7 @@ impl fmt::Debug for SendBatch {
 }
 
 /// Writes the control messages of one that is to be sent; answers their bytes.
-fn write_control(message: &Outgoing, control: &mut Control) -> usize {
+fn write_control(message: &Outgoing, control: &mut Control<CONTROL_SIZE>) -> usize {
     let mut writer = ControlWriter {
         bytes: &mut control.0,
         len: 0,

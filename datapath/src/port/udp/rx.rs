@@ -13,9 +13,9 @@ use vswitch_sys::memory::Frame;
 use vswitch_sys::udp_socket::{Received, RecvSlot};
 
 use super::UdpQueue;
-use crate::buffer::{Batch, FramePool, HEADROOM, Packet, Segment};
+use crate::buffer::{Batch, FramePool, HEADROOM, Packet};
 use crate::offload::Offload;
-use crate::port::{ETHERNET_SIZE, PortIndex, RxStatus};
+use crate::port::{ETHERNET_SIZE, PortIndex, RxStatus, spill};
 
 /// Where payloads begin: before them is room for the headers that are made, and with these there
 /// must still be the whole headroom.
@@ -142,11 +142,13 @@ impl UdpQueue {
 
     /// Makes packets of what was received, as long as the batch has room.
     fn split(&mut self, pool: &mut FramePool, batch: &mut Batch) {
-        while !batch.is_full() && !self.runs.is_empty() {
-            let packet = if self.runs[0].is_single() {
+        while !batch.is_full()
+            && let Some(run) = self.runs.first_mut()
+        {
+            let len = run.next_len();
+            let packet = if run.is_single() {
                 self.runs.remove(0).into_packet(self.port, pool)
             } else {
-                let run = &mut self.runs[0];
                 let packet = run.next(self.port, pool);
                 if run.at >= run.len {
                     self.runs.remove(0).free(pool);
@@ -155,6 +157,8 @@ impl UdpQueue {
             };
             match packet {
                 Some(packet) => batch.push(packet),
+                // No frame is that short, whatever tunnel it is in.
+                None if len < ETHERNET_SIZE => self.counters.rx_errors += 1,
                 None => self.counters.rx_dropped += 1,
             }
         }
@@ -167,6 +171,11 @@ impl Run {
         self.len <= self.segment
     }
 
+    /// Bytes of the next datagram.
+    fn next_len(&self) -> usize {
+        (self.len - self.at).min(self.segment)
+    }
+
     /// Gives its frames back.
     pub(super) fn free(self, pool: &mut FramePool) {
         pool.free(self.head);
@@ -177,20 +186,12 @@ impl Run {
 
     /// The packet of its only datagram, in the frames that it came in.
     fn into_packet(self, port: PortIndex, pool: &mut FramePool) -> Option<Packet> {
-        let room = self.head.size() - OFFSET;
-        let in_head = self.len.min(room);
-        let range = OFFSET..OFFSET + in_head;
-        let mut packet = Packet::new(self.head, range, port, Offload::default());
-        if let Some(frame) = self.spill {
-            let rest = (self.len - in_head).min(frame.size());
-            push(&mut packet, frame, rest, pool)?;
-        }
-        self.meta.finish(packet, self.len, pool)
+        self.meta.build(port, self.head, self.spill, self.len, pool)
     }
 
     /// The packet of the next datagram, in frames of its own. `None` when there are none.
     fn next(&mut self, port: PortIndex, pool: &mut FramePool) -> Option<Packet> {
-        let range = self.at..self.len.min(self.at + self.segment);
+        let range = self.at..self.at + self.next_len();
         self.at = range.end;
         let len = range.len();
         let mut head = pool.chunk()?;
@@ -200,18 +201,19 @@ impl Run {
             range.start..middle,
             &mut head.bytes_mut()[OFFSET..OFFSET + (middle - range.start)],
         );
-        let in_head = OFFSET..OFFSET + (middle - range.start);
-        let mut packet = Packet::new(head, in_head, port, Offload::default());
+        let mut spill = None;
         if middle < range.end {
-            let rest = range.end - middle;
             let Some(mut frame) = pool.large() else {
-                pool.drop_packet(packet);
+                pool.free(head);
                 return None;
             };
-            self.copy(middle..range.end, &mut frame.bytes_mut()[..rest]);
-            push(&mut packet, frame, rest, pool)?;
+            self.copy(
+                middle..range.end,
+                &mut frame.bytes_mut()[..range.end - middle],
+            );
+            spill = Some(frame);
         }
-        self.meta.finish(packet, len, pool)
+        self.meta.build(port, head, spill, len, pool)
     }
 
     /// Copies bytes of the message.
@@ -230,19 +232,6 @@ impl Run {
     }
 }
 
-/// Adds the first bytes of a frame to a packet; without room both are freed.
-fn push(packet: &mut Packet, frame: Frame, len: usize, pool: &mut FramePool) -> Option<()> {
-    // A packet's first piece beside its head always has room.
-    match packet.push_tail(Segment::new(frame, 0..len), pool) {
-        Ok(()) => Some(()),
-        Err(segment) => {
-            debug_assert!(false, "a new tail is empty");
-            pool.free(segment.into_frame());
-            None
-        }
-    }
-}
-
 /// What is known of a message that came to port `to_port`. `None` when its ends are of two families.
 fn meta(received: &Received, to_port: u16) -> Option<Meta> {
     let to = received.to?;
@@ -256,6 +245,24 @@ fn meta(received: &Received, to_port: u16) -> Option<Meta> {
 }
 
 impl Meta {
+    /// The packet of a datagram of `len` bytes that begins in `head` and goes on in `spill`. `None` when
+    /// it is shorter than any frame in a tunnel.
+    fn build(
+        &self,
+        port: PortIndex,
+        head: Frame,
+        mut spill: Option<Frame>,
+        len: usize,
+        pool: &mut FramePool,
+    ) -> Option<Packet> {
+        let nothing = |_| Some(Offload::default());
+        let packet = spill::assemble(port, head, OFFSET, &mut spill, len, nothing, pool);
+        if let Some(frame) = spill {
+            pool.free(frame);
+        }
+        self.finish(packet?, len, pool)
+    }
+
     /// Puts headers before a packet that is a payload of `len` bytes.
     fn finish(&self, mut packet: Packet, len: usize, pool: &mut FramePool) -> Option<Packet> {
         if self.write(&mut packet, len).is_none() {

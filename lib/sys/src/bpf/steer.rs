@@ -307,8 +307,9 @@ fn be16(value: u16) -> i32 {
     i32::from(value.to_be())
 }
 
-/// The program in the making. Registers: `R6` context, then the remote port of an error; `R8` end of
-/// the frame; `R9` the header being read; `R7` the port that is looked for.
+/// The program in the making. Registers: `R6` context; `R7` the port that is looked for; `R8` end of the
+/// frame; `R9` the header being read. On the stack: what is looked up, and at [`REMOTE`] the remote
+/// port of an error.
 struct Steering<'m> {
     asm: Assembler<'m>,
     sockets: BorrowedFd<'m>,
