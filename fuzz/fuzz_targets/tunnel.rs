@@ -49,7 +49,7 @@ fuzz_target!(|frame: &[u8]| {
     let Some(mut packet) = pool.packet(frame, PortIndex(9)) else {
         return;
     };
-    match strip(&mut packet, &ports, &Underlay::default(), None, &mut pool) {
+    match strip(&mut packet, &ports, &Underlay::default(), PortIndex(9), &mut pool) {
         Err(_) => assert_eq!((packet.to_vec().as_slice(), packet.in_port.0), (frame, 9)),
         Ok(came) => {
             let inner = packet.to_vec();

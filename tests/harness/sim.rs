@@ -297,6 +297,13 @@ impl Sim {
         }
     }
 
+    /// Gives every queue its turn in every round, whatever its packets cost.
+    pub fn pass_over_nobody(&mut self) {
+        for worker in &mut self.workers {
+            worker.pass_over_nobody();
+        }
+    }
+
     /// Decides every packet by the tables alone from now on.
     pub fn disable_caches(&mut self) {
         for worker in &mut self.workers {
@@ -573,28 +580,36 @@ impl Sim {
 
     /// Rounds until nothing moves, with the books checked after each.
     pub fn run(&mut self) {
+        self.wake();
+        let mut idle = 0;
+        while idle < IDLE_ROUNDS {
+            idle = if self.round() == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    /// Has workers look at all their queues in the next round.
+    pub fn wake(&mut self) {
         for (worker, slot) in self.slots.values() {
             self.workers[*worker].mark_ready(*slot);
         }
-        let mut idle = 0;
-        while idle < IDLE_ROUNDS {
-            let mut moved = 0;
-            for number in 0..self.workers.len() {
-                let now = self.now();
-                moved += self.workers[number].round(now, self.tick);
-                self.check();
-            }
-            moved += usize::from(self.look());
+    }
+
+    /// One round of every worker, with the books checked after each. Answers how much moved.
+    pub fn round(&mut self) -> usize {
+        let mut moved = 0;
+        for number in 0..self.workers.len() {
+            let now = self.now();
+            moved += self.workers[number].round(now, self.tick);
             self.check();
-            idle = if moved == 0 { idle + 1 } else { 0 };
         }
+        moved += usize::from(self.look());
+        self.check();
+        moved
     }
 
     /// Rounds of one worker alone until nothing moves there.
     pub fn run_worker(&mut self, number: usize) {
-        for (worker, slot) in self.slots.values() {
-            self.workers[*worker].mark_ready(*slot);
-        }
+        self.wake();
         let now = self.now();
         let mut idle = 0;
         while idle < IDLE_ROUNDS {

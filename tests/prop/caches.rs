@@ -152,6 +152,9 @@ fn caches_change_no_decision() {
             .each_ref()
             .map(|memory| Sim::new(desired.clone(), 1, memory.clone(), |_| PLAIN));
         plain.disable_caches();
+        for sim in [&mut cached, &mut plain] {
+            sim.pass_over_nobody();
+        }
         cached.set_underlay(&underlay());
         plain.set_underlay(&underlay());
         for (bridge, flows) in (0..).zip(flows) {

@@ -3,6 +3,7 @@
 use vswitch_datapath::counters::DropReason;
 use vswitch_datapath::offload::{Capabilities, Checksum, Gso, GsoKind, Offload};
 use vswitch_dpapi::{Desired, PortId};
+use vswitch_flow::text::parse_flow;
 use vswitch_packet::checksum::Sum;
 use vswitch_packet::tcp;
 use vswitch_tests::sim::{PLAIN, Sim, bridge, frames, normal, port};
@@ -111,6 +112,58 @@ fn what_does_not_fit_is_answered_towards_its_sender() {
     assert_eq!((answer[23], answer[34], answer[35]), (1, 3, 4));
     assert_eq!(answer[40..42], 1000_u16.to_be_bytes());
 }
+
+#[test]
+fn answers_that_beget_answers_end_however_many_are_on_their_way() {
+    // Ports 2 and 3 are too small for our own answers, which flows make questions of.
+    let caps = |port: PortId| match port.0 {
+        1 => PLAIN,
+        _ => Capabilities { mtu: 600, ..PLAIN },
+    };
+    let desired = Desired {
+        bridges: vec![bridge(1)],
+        ports: (1..=3).map(|id| port(id, 1)).collect(),
+        routers: Vec::new(),
+    };
+    let mut sim = Sim::new(desired, 1, frames(), caps);
+    let flows = [
+        "in_port=1,actions=output:2",
+        "in_port=2,icmp6,actions=set_field:128->icmpv6_type,output:3",
+        "in_port=3,icmp6,actions=set_field:128->icmpv6_type,output:2",
+    ];
+    let rule = |flow: &&str| parse_flow(flow, &|_| None).expect(flow);
+    sim.set_flows(1, flows.iter().map(rule).collect());
+    let large = Builder::eth(mac(1), mac(2))
+        .ipv6(
+            "fd00::1".parse().expect("one"),
+            "fd00::2".parse().expect("one"),
+        )
+        .udp(1, 2)
+        .payload(&[7; 1400])
+        .build();
+    // One begins while the answers to another are at each other.
+    for _ in 0..2 {
+        sim.wire(1).push(large.clone());
+        sim.wake();
+        for _ in 0..3 {
+            assert!(sim.round() > 0);
+        }
+    }
+    sim.run();
+    let drops = sim.new_drops();
+    let too_large = 2 * (1 + GENERATIONS);
+    assert_eq!(
+        drops,
+        [
+            (DropReason::TooDeep, 2),
+            (DropReason::MtuExceeded, too_large)
+        ]
+    );
+    assert!(sim.take().is_empty());
+}
+
+/// Answers that may beget each other (`GENERATIONS_MAX` of workers).
+const GENERATIONS: u64 = 16;
 
 #[test]
 fn what_may_be_fragmented_is_cut_to_the_mtu_it_leaves_by() {

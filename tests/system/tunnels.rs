@@ -91,6 +91,31 @@ const WORLDS: &[(&str, World)] = &[
         },
     ),
     (
+        "linux/vxlan_afxdp",
+        World {
+            far: Far::Linux,
+            wire: "afxdp",
+            ..WORLD
+        },
+    ),
+    (
+        "linux/vxlan_v6_afxdp",
+        World {
+            far: Far::Linux,
+            wire: "afxdp",
+            v6: true,
+            ..WORLD
+        },
+    ),
+    (
+        "linux/vxlan_socket",
+        World {
+            far: Far::Linux,
+            wire: "socket",
+            ..WORLD
+        },
+    ),
+    (
         "ovs/vxlan",
         World {
             far: Far::OpenVswitch,

@@ -81,6 +81,13 @@ pub struct Sink {
     pub inside: Vec<Inside>,
     /// Packets that we made to answer others, which are in none of these; they enter by their ports.
     pub answers: Vec<Packet>,
+    /// IPv4 identification of the next packet that is put into a tunnel. What is cut outside is put
+    /// together by it, so none is given twice while pieces may be on their way (RFC 6864 §4.3).
+    pub ident: u16,
+    /// What a packet was just cut into; empty but while it is.
+    fitted: Vec<Packet>,
+    /// Pieces that wait for the one before them; empty but while actions are carried out.
+    pieces: Vec<Piece>,
 }
 
 /// A packet that is to be taken out of its tunnel.
@@ -121,6 +128,7 @@ impl Sink {
 }
 
 /// A packet at work.
+#[derive(Debug)]
 struct Work {
     packet: Packet,
     /// Where its headers are.
@@ -130,6 +138,7 @@ struct Work {
 }
 
 /// A piece of a packet that was cut, and where actions go on with it.
+#[derive(Debug)]
 struct Piece {
     work: Work,
     place: Place,
@@ -185,7 +194,7 @@ pub fn execute(
         layout: extracted.layout,
         tracked: None,
     });
-    let mut pieces = Vec::<Piece>::new();
+    let mut pieces = std::mem::take(&mut tools.sink.pieces);
     let mut next = 0;
     loop {
         let at = next;
@@ -308,6 +317,8 @@ pub fn execute(
             }
         }
     }
+    debug_assert!(pieces.is_empty(), "each has gone its way");
+    tools.sink.pieces = pieces;
     if ends == (tools.sink.len(), tools.drops.total(), tools.fragments.held) {
         tools.drops.count(why_not);
     }

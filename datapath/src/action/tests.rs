@@ -382,8 +382,8 @@ fn a_translation_changes_the_packet_and_not_the_copy_that_was_put_aside() {
     assert_eq!(bench.take(), [(2, translated), (3, bytes)]);
 }
 
-/// Headers of a tunnel whose packets find `mtu` bytes on their way, uncut.
-fn encap(mtu: u32) -> DpAction {
+/// Headers of a tunnel whose packets find `mtu` bytes on their way; `whole` if they may not be cut.
+fn encap(mtu: u32, whole: bool) -> DpAction {
     let headers = Headers {
         dst_mac: MacAddr([2, 0, 0, 0, 1, 2]),
         src_mac: MacAddr([2, 0, 0, 0, 1, 1]),
@@ -391,7 +391,7 @@ fn encap(mtu: u32) -> DpAction {
         remote: DST.into(),
         tos: 0,
         ttl: 64,
-        dont_fragment: true,
+        dont_fragment: whole,
         csum: false,
         udp_port: vxlan::PORT,
         kind: TunnelKind::Vxlan,
@@ -409,7 +409,7 @@ fn a_second_tunnel_in_which_one_piece_does_not_fit_loses_no_other() {
     frame[20] &= !0x40;
     let mut bench = Bench::new(80);
     let packet = bench.packet(&frame, Offload::default());
-    bench.run(packet, &[encap(1500), encap(1500), to(2)]);
+    bench.run(packet, &[encap(1500, true), encap(1500, true), to(2)]);
     assert_eq!(
         bench.drops.iter().find(|drop| drop.1 > 0),
         Some((DropReason::MtuExceeded, 1))
@@ -419,4 +419,41 @@ fn a_second_tunnel_in_which_one_piece_does_not_fit_loses_no_other() {
     }
     let out = bench.take();
     assert_eq!(out.len(), 1, "the piece that fits goes its way");
+}
+
+#[test]
+fn packets_of_one_flow_at_one_moment_are_put_together_again_apart() {
+    let frame = tcp4().udp(1, 2).payload(&[7; 500]).build();
+    let mut bench = Bench::new(80);
+    for _ in 0..3 {
+        let packet = bench.packet(&frame, Offload::default());
+        bench.run(packet, &[encap(1500, false), to(2)]);
+    }
+    let idents: std::collections::BTreeSet<_> = bench
+        .take()
+        .iter()
+        .map(|(_, bytes)| bytes[18..20].to_vec())
+        .collect();
+    assert_eq!(idents.len(), 3);
+}
+
+#[test]
+fn what_an_ip_header_cannot_tell_is_not_put_into_a_tunnel() {
+    let mut bench = Bench::new(80);
+    let mut packet = bench.packet(&tcp4().udp(1, 2).build(), Offload::default());
+    let large = bench.pool.large().expect("free");
+    let size = large.size().min(65_521 - 28);
+    packet
+        .push_tail(Segment::new(large, 0..size), &mut bench.pool)
+        .expect("room");
+    let bytes = packet.head_mut();
+    bytes[16..18].copy_from_slice(&(size as u16 + 28).to_be_bytes());
+    bytes[20] |= 0x40;
+    bench.run(packet, &[encap(1500, false), to(2)]);
+    let drops: Vec<_> = bench.drops.iter().filter(|drop| drop.1 > 0).collect();
+    assert_eq!(drops, [(DropReason::MtuExceeded, 1)]);
+    for answer in std::mem::take(&mut bench.sink.answers) {
+        bench.pool.drop_packet(answer);
+    }
+    assert!(bench.take().is_empty());
 }

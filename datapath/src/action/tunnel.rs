@@ -17,9 +17,6 @@ use crate::offload::fit::{Fit, fit};
 use crate::offload::too_big;
 use crate::pipeline::Template;
 
-/// Largest layer-3 packet there is, bytes.
-const MTU_MAX: usize = 65_535;
-
 /// Frames that a piece may have: as many as a packet can.
 const SEGMENTS_MAX: usize = 18;
 
@@ -41,10 +38,7 @@ pub(super) fn push(
     tools: &mut Tools<'_>,
 ) -> Option<Work> {
     let flow = flow_of(key);
-    let fits = template
-        .room()
-        .is_none_or(|room| segment_size(&work.packet) <= room);
-    if fits && !template.is_hard(&work.packet) {
+    if segment_size(&work.packet) <= template.room() && !template.is_hard(&work.packet) {
         return put(work, template, flow, tools);
     }
     let Work {
@@ -53,10 +47,10 @@ pub(super) fn push(
         tracked,
     } = work;
     let network = usize::from(layout.l3);
-    let mtu = template.room().map_or(MTU_MAX, |room| {
-        // Tags inside take room, too.
-        room.saturating_sub(network.max(eth::HEADER_SIZE))
-    });
+    // Tags inside take room, too.
+    let mtu = template
+        .room()
+        .saturating_sub(network.max(eth::HEADER_SIZE));
     let whole = !template.is_hard(&packet);
     let capabilities = Capabilities {
         csum: whole,
@@ -67,7 +61,7 @@ pub(super) fn push(
         mtu: mtu as u32,
         max_segments: SEGMENTS_MAX,
     };
-    let mut fitted = Vec::new();
+    let mut fitted = std::mem::take(&mut tools.sink.fitted);
     match fit(packet, &capabilities, tools.pool, &mut fitted) {
         Fit::Ready => {}
         Fit::TooBig(packet) => {
@@ -77,19 +71,23 @@ pub(super) fn push(
         }
         Fit::Dropped(reason) => tools.drops.count(reason),
     }
-    let mut all = fitted.into_iter().filter_map(|packet| {
+    let before = pieces.len();
+    // The last one is taken first.
+    for packet in fitted.drain(..).rev() {
         let work = Work {
             packet,
             layout,
             tracked,
         };
-        put(work, template, flow, tools)
-    });
-    let first = all.next();
-    // The last one is taken first.
-    let rest: Vec<_> = all.collect();
-    pieces.extend(rest.into_iter().rev().map(|work| Piece { work, place }));
-    first
+        if let Some(work) = put(work, template, flow, tools) {
+            pieces.push(Piece { work, place });
+        }
+    }
+    tools.sink.fitted = fitted;
+    if pieces.len() == before {
+        return None;
+    }
+    pieces.pop().map(|piece| piece.work)
 }
 
 /// Tells the sender of a packet that it found only `mtu` bytes of layer 3.
@@ -106,8 +104,11 @@ fn answer(packet: &Packet, template: &Template, mtu: usize, tools: &mut Tools<'_
 fn put(mut work: Work, template: &Template, flow: u64, tools: &mut Tools<'_>) -> Option<Work> {
     let tos = field::tos(&work.packet, work.layout).unwrap_or(0);
     let network = usize::from(work.layout.l3);
-    // Any number does that is not used again soon; a clock's ticks are none for a while.
-    let ident = (tools.now.0 >> 10) as u16 ^ flow as u16;
+    // A super-frame has a number for each packet that it is cut into (see `offload::segment`).
+    let gso = work.packet.offload.gso;
+    let numbers = gso.map_or(1, |gso| work.packet.len().div_ceil(gso.size.max(1).into()));
+    let ident = tools.sink.ident;
+    tools.sink.ident = ident.wrapping_add(numbers as u16);
     match template.push(&mut work.packet, flow, tos, network, ident) {
         Ok(()) => {
             work.layout = Layout {

@@ -100,6 +100,9 @@ pub struct Packet {
     tail: Option<Box<Tail>>,
     /// The port queue it came in by.
     pub in_port: PortIndex,
+    /// How many answers of ours led to it: 0 for what came by a port, one more for an answer than for
+    /// what it answers.
+    pub generation: u8,
     /// What is still to be done to it: checksum to finish, segments to cut.
     pub offload: Offload,
 }
@@ -117,6 +120,7 @@ impl Packet {
             end: range.end as u32,
             tail: None,
             in_port,
+            generation: 0,
             offload,
         }
     }

@@ -200,6 +200,7 @@ impl FramePool {
         let range = packet.head_range();
         head.bytes_mut()[range.clone()].copy_from_slice(packet.head());
         let mut copy = Packet::new(head, range, packet.in_port, packet.offload);
+        copy.generation = packet.generation;
         for segment in packet.tail_segments() {
             let bytes = segment.bytes();
             let frame = if bytes.len() <= vswitch_sys::memory::CHUNK_SIZE {

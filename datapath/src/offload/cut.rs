@@ -28,6 +28,7 @@ pub(super) fn cut(
     );
     let end = HEADROOM + header.len() + in_head;
     let mut packet = Packet::new(head, HEADROOM..end, source.in_port, Offload::default());
+    packet.generation = source.generation;
     let mut at = split;
     while at < range.end {
         let Some(mut frame) = pool.chunk() else {

@@ -215,12 +215,10 @@ fn build(
     new.set_src(old.dst());
     ip[ip_size + ICMP_SIZE..].copy_from_slice(quote);
     fill(ip);
-    Some(Packet::new(
-        frame,
-        HEADROOM..HEADROOM + size,
-        packet.in_port,
-        Offload::default(),
-    ))
+    let range = HEADROOM..HEADROOM + size;
+    let mut answer = Packet::new(frame, range, packet.in_port, Offload::default());
+    answer.generation = packet.generation;
+    Some(answer)
 }
 
 fn is_station(address: MacAddr) -> bool {

@@ -24,6 +24,9 @@ use crate::counters::DropReason;
 use crate::offload::Checksum;
 use crate::port::PortIndex;
 
+/// The VLAN of a tag's control information.
+const VID: u16 = 0x0fff;
+
 /// ECN: congestion was experienced.
 const CE: u8 = 0b11;
 
@@ -61,8 +64,8 @@ struct Read {
     pseudo: Sum,
 }
 
-/// Takes a packet out of its tunnel: the port to which it belongs is its `in_port` then. `device` is
-/// the number of the device by which it came, where that is known.
+/// Takes a packet out of its tunnel: the port to which it belongs is its `in_port` then. `at` is
+/// the port by which it came from the network that carries tunnels.
 ///
 /// # Errors
 /// Why it is refused; it is as it was.
@@ -70,14 +73,17 @@ pub fn strip(
     packet: &mut Packet,
     ports: &TunnelPorts,
     underlay: &Underlay,
-    device: Option<u32>,
+    at: PortIndex,
     pool: &mut FramePool,
 ) -> Result<Came, DropReason> {
     let read = read(packet, ports)?;
     verify(packet, &read)?;
     let (port, spec) = ports.find(&read.outer).ok_or(DropReason::TunnelUnknown)?;
-    if spec.check_source && !underlay.leads_by(read.outer.remote, device) {
-        return Err(DropReason::TunnelSource);
+    if spec.check_source {
+        let device = underlay.device_of(at).map(|device| device.ifindex);
+        if !underlay.leads_by(read.outer.remote, device) {
+            return Err(DropReason::TunnelSource);
+        }
     }
     let inner = packet.head().get(read.inner..).unwrap_or_default();
     let ecn = Ecn::of(inner).after(read.tos & CE);
@@ -120,8 +126,16 @@ pub fn strip(
 fn read(packet: &Packet, ports: &TunnelPorts) -> Result<Read, DropReason> {
     let head = packet.head();
     let cut = DropReason::TunnelTruncated;
-    let ethertype = eth::Eth::new_unchecked(head).ethertype();
-    let network = eth::HEADER_SIZE;
+    let mut ethertype = eth::Eth::new_unchecked(head).ethertype();
+    let mut network = eth::HEADER_SIZE;
+    if ethertype.is_vlan() {
+        let tag = head.get(network..network + vlan::HEADER_SIZE).ok_or(cut)?;
+        let tag = vlan::Vlan::new_unchecked(tag);
+        // A tag of no VLAN says only how urgent the frame is (802.1Q-2018 §6.9.1).
+        if tag.tci() & VID == 0 {
+            (ethertype, network) = (tag.ethertype(), network + vlan::HEADER_SIZE);
+        }
+    }
     let ip = head.get(network..).ok_or(cut)?;
     let (remote, local, tos, ttl, transport, ip_end, pseudo): (IpAddr, IpAddr, _, _, _, _, _);
     match ethertype {
@@ -139,6 +153,10 @@ fn read(packet: &Packet, ports: &TunnelPorts) -> Result<Read, DropReason> {
             if view.is_fragment() {
                 return Err(DropReason::TunnelFragment);
             }
+            // An uplink brings whatever it is told to steer.
+            if view.protocol() != Protocol::UDP {
+                return Err(DropReason::TunnelUnknown);
+            }
             transport = network + header.len();
             ip_end = network + usize::from(view.total_size());
             (remote, local) = (view.src().into(), view.dst().into());
@@ -150,8 +168,14 @@ fn read(packet: &Packet, ports: &TunnelPorts) -> Result<Read, DropReason> {
             let (header, behind) = ip.split_at_checked(ipv6::HEADER_SIZE).ok_or(cut)?;
             let view = ipv6::Ipv6::new_unchecked(header);
             let chain = ipv6::walk(view.next(), behind).map_err(|_| cut)?;
+            if view.first_word() >> 28 != 6 {
+                return Err(DropReason::Malformed);
+            }
             if chain.fragment.is_some() {
                 return Err(DropReason::TunnelFragment);
+            }
+            if chain.protocol != Protocol::UDP {
+                return Err(DropReason::TunnelUnknown);
             }
             transport = network + ipv6::HEADER_SIZE + chain.offset;
             ip_end = network + ipv6::HEADER_SIZE + usize::from(view.payload_size());
@@ -396,7 +420,13 @@ mod tests {
         let mut pool = pool();
         let mut packet = pool.packet(frame, PortIndex(9)).expect("a frame");
         packet.offload = offload;
-        let came = strip(&mut packet, &ports(), &Underlay::default(), None, &mut pool);
+        let came = strip(
+            &mut packet,
+            &ports(),
+            &Underlay::default(),
+            PortIndex(1),
+            &mut pool,
+        );
         let (bytes, offload) = (packet.to_vec(), packet.offload);
         pool.drop_packet(packet);
         (came, bytes, offload)
@@ -423,6 +453,32 @@ mod tests {
                 assert_eq!(take(&padded, Offload::default()).1, inner());
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_udp_is_no_tunnel_whatever_its_bytes_say() {
+        for (v6, protocol_at) in [(false, 23), (true, 20)] {
+            let mut frame = outer(vxlan::PORT, &VXLAN, v6);
+            frame[protocol_at] = Protocol::TCP.0;
+            if !v6 {
+                let mut view = ipv4::Ipv4::new_unchecked(&mut frame[14..34]);
+                view.fill_checksum();
+            }
+            let (came, bytes, _) = take(&frame, Offload::default());
+            assert_eq!(came, Err(DropReason::TunnelUnknown));
+            assert_eq!(bytes, frame);
+        }
+    }
+
+    #[test]
+    fn a_tag_that_only_says_how_urgent_a_frame_is_is_taken_off_with_the_rest() {
+        let frame = outer(vxlan::PORT, &VXLAN, false);
+        let tagged = |tci: [u8; 2]| [&frame[..12], &[0x81, 0], &tci, &frame[12..]].concat();
+        let (came, bytes, _) = take(&tagged([0xe0, 0]), Offload::default());
+        assert!(came.is_ok());
+        assert_eq!(bytes, inner());
+        let (came, ..) = take(&tagged([0, 9]), Offload::default());
+        assert_eq!(came, Err(DropReason::Malformed));
     }
 
     #[test]

@@ -70,9 +70,9 @@ pub struct Template {
     bytes: Box<[u8]>,
     /// Where the UDP header begins.
     transport: usize,
-    /// Largest frame that fits inside, its Ethernet header included; `None` where larger ones may be
-    /// cut into fragments on their way.
-    room: Option<usize>,
+    /// Largest frame that fits inside, its Ethernet header included: where what is outside may be cut
+    /// into fragments on its way, as much as an IP header can say.
+    room: usize,
     /// The pseudo header's sum without the datagram's size.
     pseudo: Sum,
 }
@@ -90,12 +90,16 @@ impl Template {
         let mut bytes = vec![0; size].into_boxed_slice();
         let pseudo = headers.write(&mut bytes, transport);
         let is_v6 = headers.remote.is_ipv6();
-        let room = (mtu as usize + eth::HEADER_SIZE).saturating_sub(size);
+        let most = (SIZE_MAX + eth::HEADER_SIZE).saturating_sub(size);
+        let way = (mtu as usize + eth::HEADER_SIZE).saturating_sub(size);
         Self {
             port,
             bytes,
             transport,
-            room: (is_v6 || headers.dont_fragment).then_some(room),
+            room: match is_v6 || headers.dont_fragment {
+                true => way.min(most),
+                false => most,
+            },
             headers,
             pseudo,
         }
@@ -105,7 +109,7 @@ impl Template {
     #[must_use]
     pub fn within(mut self, mtu: u32) -> Self {
         let most = mtu as usize + eth::HEADER_SIZE;
-        self.room = self.room.map(|room| room.min(most));
+        self.room = self.room.min(most);
         self
     }
 
@@ -121,10 +125,9 @@ impl Template {
         self.transport
     }
 
-    /// Largest frame that fits inside, its Ethernet header included; `None` where larger ones may be
-    /// cut into fragments on their way.
+    /// Largest frame that fits inside, its Ethernet header included.
     #[must_use]
-    pub fn room(&self) -> Option<usize> {
+    pub fn room(&self) -> usize {
         self.room
     }
 
@@ -374,14 +377,16 @@ mod tests {
 
     #[test]
     fn room_is_what_the_way_leaves() {
-        assert_eq!(template(false, false).room(), Some(1514 - 50));
-        assert_eq!(template(true, false).room(), Some(1514 - 70));
-        assert_eq!(template(false, false).within(1400).room(), Some(1414));
+        assert_eq!(template(false, false).room(), 1514 - 50);
+        assert_eq!(template(true, false).room(), 1514 - 70);
+        assert_eq!(template(false, false).within(1400).room(), 1414);
         let cut = Headers {
             dont_fragment: false,
             ..headers(false, false)
         };
-        assert_eq!(Template::new(PortIndex(7), cut, 1500).room(), None);
+        // What an IP header can say, less the other headers behind it.
+        let room = Template::new(PortIndex(7), cut, 1500).room();
+        assert_eq!(room, 65_535 - 36);
     }
 
     #[test]

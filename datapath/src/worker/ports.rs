@@ -393,6 +393,15 @@ impl Ports {
             .then(|| (slot.id.port, slot.io.is_local()))
     }
 
+    /// Whether a port that is served here brings packets of a stack on this machine.
+    pub(super) fn is_local(&self, port: PortIndex) -> bool {
+        let Some(&Way::Slot(number)) = self.ways.get(port.0 as usize) else {
+            return false;
+        };
+        let slot = self.slots.get(number as usize).and_then(Option::as_ref);
+        slot.is_some_and(|slot| slot.io.is_local())
+    }
+
     /// A burst of `len` packets is about to be sent to the queue in slot `number`.
     #[inline]
     pub(super) fn warm_by_sending(&mut self, number: u32, len: usize) {

@@ -119,7 +119,6 @@ impl Worker {
             moved += self.answer(tick);
         }
         self.transmit(now);
-        self.generation = 0;
         self.stats.handed_over = self.ports.handed_over;
 
         let recent = self.tables.recent();
@@ -171,7 +170,10 @@ impl Worker {
             };
             if let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) {
                 let penalty = misses.saturating_sub(MISSES_FREE) / MISSES_PER_PENALTY;
-                slot.penalty = penalty.min(PENALTY_MAX);
+                slot.penalty = match self.is_fair {
+                    true => penalty.min(PENALTY_MAX),
+                    false => 0,
+                };
                 slot.cycles += cycles().wrapping_sub(begin);
             }
         }
@@ -294,27 +296,7 @@ impl Worker {
                     continue;
                 }
                 extracted.key = extracted.key.again(&before, &tracked, frozen.id);
-                let found = match self.cache_enabled {
-                    true => self.cache.lookup(&extracted.key, self.tables.recent()),
-                    false => None,
-                };
-                let size = packet.len() as u64;
-                match found.and_then(|id| self.cache.credit(id, size, tick)) {
-                    Some(decision) => act(
-                        packet,
-                        &extracted,
-                        decision,
-                        self.moment,
-                        &self.conntrack,
-                        &mut self.ports,
-                        &mut self.pool,
-                        &mut self.stats,
-                        &mut self.scratch.sink,
-                    ),
-                    None => {
-                        misses += u32::from(self.miss(packet, &extracted, Some(&frozen), tick));
-                    }
-                }
+                misses += u32::from(self.decide_one(packet, &extracted, Some(&frozen), tick));
             }
             self.scratch.again = again;
             misses += self.take_out(&mut left, tick);
@@ -334,6 +316,39 @@ impl Worker {
             self.pool.drop_packet(inside.packet);
         }
         misses
+    }
+
+    /// Looks one packet up and carries its decision out; `frozen` is where its translation goes on, if
+    /// it has begun. Answers whether it had to be translated.
+    pub(super) fn decide_one(
+        &mut self,
+        packet: Packet,
+        extracted: &Extracted,
+        frozen: Option<&Frozen>,
+        tick: Tick,
+    ) -> bool {
+        let found = match self.cache_enabled {
+            true => self.cache.lookup(&extracted.key, self.tables.recent()),
+            false => None,
+        };
+        let size = packet.len() as u64;
+        match found.and_then(|id| self.cache.credit(id, size, tick)) {
+            Some(decision) => {
+                act(
+                    packet,
+                    extracted,
+                    decision,
+                    self.moment,
+                    &self.conntrack,
+                    &mut self.ports,
+                    &mut self.pool,
+                    &mut self.stats,
+                    &mut self.scratch.sink,
+                );
+                false
+            }
+            None => self.miss(packet, extracted, frozen, tick),
+        }
     }
 
     /// A packet that the cache did not know when its batch was looked up; `frozen` is where its
@@ -416,6 +431,9 @@ impl Worker {
         if !self.scratch.sink.routed.is_empty() {
             self.serve_routers(tick);
         }
+        if !self.scratch.sink.answers.is_empty() {
+            self.keep_answers();
+        }
         misses
     }
 
@@ -443,7 +461,6 @@ impl Worker {
 
     /// Writes what the round collected: makes every packet fit its port, then one call a queue.
     pub(super) fn transmit(&mut self, now: Instant) {
-        self.keep_answers();
         if self.ports.dirty.is_empty() {
             self.scratch.received.clear();
             return;
@@ -494,9 +511,7 @@ impl Worker {
         self.scratch.dirty = dirty;
         self.scratch.fitted = fitted;
         for answer in answers {
-            if let Err((packet, _)) = self.keep_answer(answer) {
-                self.pool.drop_packet(packet);
-            }
+            self.keep_answer(answer);
         }
         let end = cycles();
         self.stats.stage(Stage::Tx, end.wrapping_sub(begin), sent);

@@ -56,7 +56,12 @@ impl Worker {
         let mut routed = std::mem::take(&mut self.scratch.sink.routed);
         let mut out = Out::default();
         for (what, packet) in routed.drain(..) {
+            let (generation, before) = (packet.generation, out.packets.len());
             self.serve_router(what, packet, tick, &mut out);
+            // Of what it made go on, some had waited, and may be of a later one.
+            for made in out.packets.iter_mut().skip(before) {
+                made.generation = made.generation.max(generation);
+            }
         }
         self.scratch.sink.routed = routed;
         self.follow_router(out);
@@ -140,7 +145,7 @@ impl Worker {
             self.stats.drops.count(reason);
         }
         for packet in out.packets {
-            self.keep_answer_or_drop(packet);
+            self.keep_answer(packet);
         }
     }
 

@@ -440,8 +440,7 @@ impl Worker {
     #[must_use]
     pub fn held_frames(&self) -> (usize, usize) {
         let parked = self.parked.iter().map(Parked::packet);
-        let answers = self.answers.iter().map(|answer| &answer.packet);
-        let packets = answers.chain(parked);
+        let packets = self.answers.iter().chain(parked);
         packets
             .map(Packet::frames_len)
             .fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1))
@@ -470,7 +469,7 @@ impl Worker {
     pub fn finish(&mut self) {
         self.cache.clear();
         for answer in self.answers.drain(..) {
-            self.pool.drop_packet(answer.packet);
+            self.pool.drop_packet(answer);
         }
         for parked in self.parked.drain(..) {
             self.pool.drop_packet(parked.into_packet());

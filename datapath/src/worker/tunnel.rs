@@ -12,7 +12,6 @@ use hashbrown::HashMap;
 use vswitch_flow::{Field, OfPort, SparseKey};
 
 use super::Worker;
-use super::round::act;
 use crate::action::Inside;
 use crate::buffer::{BATCH_LEN, Batch, Packet};
 use crate::counters::DropReason;
@@ -84,30 +83,34 @@ impl Worker {
         let mut misses = 0;
         let mut waiting = std::mem::take(&mut self.scratch.inside);
         std::mem::swap(&mut waiting, &mut self.scratch.sink.inside);
-        for inside in waiting.drain((*left).min(waiting.len())..) {
-            self.stats.drops.count(DropReason::TooMuchWork);
-            self.pool.drop_packet(inside.packet);
-        }
-        *left -= waiting.len();
+        let mut pieces = std::mem::take(&mut self.scratch.fitted);
         for Inside { packet, at, local } in waiting.drain(..) {
+            // Through a bridge it came by another port than the one that it is taken out at.
+            let local = local || self.ports.is_local(packet.in_port);
             let holds_datagrams = packet.offload.gso.is_some_and(|gso| gso.tunnel.is_none());
-            if !holds_datagrams {
-                misses += u32::from(self.enter_from(packet, at, local, tick));
-                continue;
-            }
-            let mut pieces = Vec::new();
-            match fit(packet, &DATAGRAMS, &mut self.pool, &mut pieces) {
-                Fit::Ready => self.stats.split += pieces.len().saturating_sub(1) as u64,
-                Fit::TooBig(packet) => {
-                    self.stats.drops.count(DropReason::MtuExceeded);
-                    self.pool.drop_packet(packet);
+            if !holds_datagrams || *left == 0 {
+                pieces.push(packet);
+            } else {
+                match fit(packet, &DATAGRAMS, &mut self.pool, &mut pieces) {
+                    Fit::Ready => self.stats.split += pieces.len().saturating_sub(1) as u64,
+                    Fit::TooBig(packet) => {
+                        self.stats.drops.count(DropReason::MtuExceeded);
+                        self.pool.drop_packet(packet);
+                    }
+                    Fit::Dropped(reason) => self.stats.drops.count(reason),
                 }
-                Fit::Dropped(reason) => self.stats.drops.count(reason),
             }
-            for packet in pieces {
+            for packet in pieces.drain(..) {
+                if *left == 0 {
+                    self.stats.drops.count(DropReason::TooMuchWork);
+                    self.pool.drop_packet(packet);
+                    continue;
+                }
+                *left -= 1;
                 misses += u32::from(self.enter_from(packet, at, local, tick));
             }
         }
+        self.scratch.fitted = pieces;
         self.scratch.inside = waiting;
         misses
     }
@@ -116,7 +119,6 @@ impl Worker {
     /// translated.
     fn enter_from(&mut self, mut packet: Packet, at: PortIndex, local: bool, tick: Tick) -> bool {
         let tables = &self.tables;
-        let device = tables.underlay().device_of(at).map(|device| device.ifindex);
         if local && packet.offload.csum == Checksum::Unknown {
             // Such an outer sum is right only once the inner one is finished.
             packet.offload.csum = Checksum::Valid;
@@ -125,7 +127,7 @@ impl Worker {
             &mut packet,
             tables.tunnels(),
             tables.underlay(),
-            device,
+            at,
             &mut self.pool,
         );
         let mut extracted = Extracted::default();
@@ -144,39 +146,7 @@ impl Worker {
             self.pool.drop_packet(packet);
             return false;
         }
-        let found = match self.cache_enabled {
-            true => self.cache.lookup(&extracted.key, self.tables.recent()),
-            false => None,
-        };
-        let size = packet.len() as u64;
-        match found.and_then(|id| self.cache.credit(id, size, tick)) {
-            Some(decision) => {
-                act(
-                    packet,
-                    &extracted,
-                    decision,
-                    self.moment,
-                    &self.conntrack,
-                    &mut self.ports,
-                    &mut self.pool,
-                    &mut self.stats,
-                    &mut self.scratch.sink,
-                );
-                false
-            }
-            None => self.miss(packet, &extracted, None, tick),
-        }
-    }
-
-    /// Keeps answers that actions made for the next round.
-    pub(super) fn keep_answers(&mut self) {
-        let mut answers = std::mem::take(&mut self.scratch.sink.answers);
-        for answer in answers.drain(..) {
-            if let Err((packet, _)) = self.keep_answer(answer) {
-                self.pool.drop_packet(packet);
-            }
-        }
-        self.scratch.sink.answers = answers;
+        self.decide_one(packet, &extracted, None, tick)
     }
 }
 
