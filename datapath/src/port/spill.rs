@@ -26,18 +26,31 @@ pub(super) fn assemble(
     offload: impl FnOnce(usize) -> Option<Offload>,
     pool: &mut FramePool,
 ) -> Option<Packet> {
-    let room = head.size() - offset;
-    let in_head = size.min(room);
-    let range: Range<usize> = offset..offset + in_head;
     let offload = if size < ETHERNET_SIZE {
         None
     } else {
-        offload(in_head)
+        offload(size.min(head.size() - offset))
     };
     let Some(offload) = offload else {
         pool.free(head);
         return None;
     };
+    join(port, head, offset, spill, size, offload, pool)
+}
+
+/// As [`assemble`], of what need not be a frame yet.
+#[inline]
+pub(super) fn join(
+    port: PortIndex,
+    head: Frame,
+    offset: usize,
+    spill: &mut Option<Frame>,
+    size: usize,
+    offload: Offload,
+    pool: &mut FramePool,
+) -> Option<Packet> {
+    let room = head.size() - offset;
+    let range: Range<usize> = offset..offset + size.min(room);
     let mut packet = Packet::new(head, range, port, offload);
     if size > room {
         let rest = size - room;

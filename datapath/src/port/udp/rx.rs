@@ -145,7 +145,6 @@ impl UdpQueue {
         while !batch.is_full()
             && let Some(run) = self.runs.first_mut()
         {
-            let len = run.next_len();
             let packet = if run.is_single() {
                 self.runs.remove(0).into_packet(self.port, pool)
             } else {
@@ -157,8 +156,6 @@ impl UdpQueue {
             };
             match packet {
                 Some(packet) => batch.push(packet),
-                // No frame is that short, whatever tunnel it is in.
-                None if len < ETHERNET_SIZE => self.counters.rx_errors += 1,
                 None => self.counters.rx_dropped += 1,
             }
         }
@@ -246,7 +243,7 @@ fn meta(received: &Received, to_port: u16) -> Option<Meta> {
 
 impl Meta {
     /// The packet of a datagram of `len` bytes that begins in `head` and goes on in `spill`. `None` when
-    /// it is shorter than any frame in a tunnel.
+    /// the two do not hold it.
     fn build(
         &self,
         port: PortIndex,
@@ -255,8 +252,8 @@ impl Meta {
         len: usize,
         pool: &mut FramePool,
     ) -> Option<Packet> {
-        let nothing = |_| Some(Offload::default());
-        let packet = spill::assemble(port, head, OFFSET, &mut spill, len, nothing, pool);
+        let nothing = Offload::default();
+        let packet = spill::join(port, head, OFFSET, &mut spill, len, nothing, pool);
         if let Some(frame) = spill {
             pool.free(frame);
         }
