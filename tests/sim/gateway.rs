@@ -298,6 +298,91 @@ fn hosts_are_told_of_networks_by_themselves_and_when_they_ask() {
     );
 }
 
+/// What is advertised to all in so many tenths of a second, and in which.
+fn overheard(sim: &mut Sim, tenths: u32) -> Vec<(u32, Advertised)> {
+    let mut all = Vec::new();
+    for tenth in 0..tenths {
+        sim.advance(Duration::from_millis(100));
+        sim.run();
+        let said = sim.take();
+        let told = said.values().flatten();
+        all.extend(told.filter_map(|frame| Some((tenth, advertised(&frame.bytes)?))));
+    }
+    all
+}
+
+#[test]
+fn what_a_router_says_of_itself_is_said_anew_when_it_changes_and_taken_back_when_it_ends() {
+    let mut sim = with(|own| {
+        own.dns = vec![IpAddr::V6(v6("fd00::53"))];
+        own.advertise = Some(AdvertiseSpec {
+            interval: 600,
+            lifetime: 1800,
+        });
+    });
+    overheard(&mut sim, 300);
+    let change = |sim: &mut Sim, change: &dyn Fn(&mut RouterPortSpec)| {
+        let mut desired = sim.desired().clone();
+        let PortKind::Router(own) = &mut desired.ports[1].kind else {
+            panic!("the router's port")
+        };
+        change(own);
+        sim.set_desired(desired);
+    };
+    change(&mut sim, &|own| {
+        own.addresses.push("fd00:7::1/64".parse().unwrap());
+    });
+    let said = overheard(&mut sim, 300);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].0 <= 1, "at once: {said:?}");
+    let (networks, _, _, lifetime) = &said[0].1;
+    assert_eq!((networks.len(), *lifetime), (2, 1800));
+    // Two changes one after the other: all hear of it once in three seconds.
+    change(&mut sim, &|own| own.dns.clear());
+    let mut said = overheard(&mut sim, 5);
+    change(&mut sim, &|own| own.dhcpv6 = true);
+    said.extend(
+        overheard(&mut sim, 100)
+            .into_iter()
+            .map(|(tenth, told)| (tenth + 5, told)),
+    );
+    let gaps: Vec<_> = said.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(
+        gaps.len() == 2 && gaps.iter().all(|gap| *gap >= 30),
+        "{gaps:?}"
+    );
+
+    change(&mut sim, &|own| own.advertise = None);
+    let said = overheard(&mut sim, 6000);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].0 <= 30);
+    assert!(
+        said.iter()
+            .all(|(_, told)| told.3 == 0 && told.0.is_empty()),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn who_has_no_address_hears_of_the_router_as_one_of_all_once_in_three_seconds() {
+    let mut sim = with(|own| {
+        own.advertise = Some(AdvertiseSpec {
+            interval: 1800,
+            lifetime: 5400,
+        });
+    });
+    overheard(&mut sim, 300);
+    let ask = discovery(1, [0x33, 0x33, 0, 0, 0, 2], "::", "ff02::2").icmpv6(133, 0, 0);
+    let ask = ask.build();
+    let mut said = Vec::new();
+    for tenth in 0..100 {
+        assert!(sim.send(1, ask.clone()).is_empty(), "not at once");
+        let told = overheard(&mut sim, 1);
+        said.extend(told.into_iter().map(|_| tenth));
+    }
+    assert_eq!(said, [0, 30, 60, 90]);
+}
+
 #[test]
 fn a_router_that_is_not_to_advertise_is_silent() {
     let mut sim = with(|_| {});

@@ -40,6 +40,7 @@ use crate::port::PortIndex;
 use crate::rate::Bucket;
 use crate::tick::Tick;
 
+use advert::Advertiser;
 use dhcp::Leases;
 
 pub use error::Trouble;
@@ -214,9 +215,7 @@ struct Desk {
     /// Addresses that have been defended lately.
     defended: Vec<(Ipv4Addr, Tick)>,
     next_announcement: Tick,
-    next_advert: Tick,
-    /// Advertisements sent since the port advertises.
-    adverts: u32,
+    advertiser: Advertiser,
 }
 
 impl Default for Desk {
@@ -229,8 +228,7 @@ impl Default for Desk {
             announced: Vec::new(),
             defended: Vec::new(),
             next_announcement: Tick(0),
-            next_advert: Tick(0),
-            adverts: 0,
+            advertiser: Advertiser::default(),
         }
     }
 }
