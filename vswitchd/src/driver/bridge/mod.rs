@@ -1,8 +1,9 @@
 //! The driver `bridge`: each network is a bridge of the switch, each endpoint a TAP in its sandbox.
 //!
 //! Members of a network reach each other, and the host at the network's gateways, which are addresses of
-//! the bridge's own device. Nothing else passes between that device and the members, whatever the host's
-//! kernel would forward: two networks are apart, and nobody leaves a network yet.
+//! the bridge's own device, which hears what members send to everybody. No other IP passes between that
+//! device and the members, whatever the host's kernel would forward: two networks are apart, and nobody
+//! leaves a network yet.
 
 mod options;
 mod plan;
