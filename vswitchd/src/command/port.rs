@@ -86,8 +86,7 @@ impl Control {
     pub(super) async fn del_port(&mut self, call: DelPort) -> Result<Done, Refusal> {
         let mut next = self.belief.clone();
         let containers = &next.containers;
-        let mut endpoints = containers.endpoints().into_iter();
-        let endpoint = endpoints.find(|one| driver::bridge::port_name(one) == call.name);
+        let endpoint = driver::bridge::endpoint_of(containers, &call.name);
         if let Some(network) = endpoint.and_then(|one| containers.network_by_id(&one.network)) {
             return Err(ModelError::OfNetwork {
                 what: format!("the port {}", call.name),

@@ -77,7 +77,8 @@ impl Control {
         }
     }
 
-    /// Gives a device that was made anew what container networks say of it.
+    /// Gives a device that was made anew the addresses that container networks say it has. The ways out are
+    /// set when all devices are there.
     pub(crate) fn dress_again(&self, port: &Port) {
         let Some(device) = self.devices.get(&port.id) else {
             return;
@@ -91,13 +92,8 @@ impl Control {
                 None => Ok(()),
             }
         } else {
-            let mut endpoints = containers.endpoints().into_iter();
-            let endpoint = endpoints.find(|one| bridge::port_name(one) == port.name);
-            match endpoint {
-                Some(endpoint) => device.dress(&addresses(endpoint)).and_then(|()| {
-                    let joined = endpoint.joined.as_ref();
-                    joined.map_or(Ok(()), |joined| route(containers, &joined.sandbox))
-                }),
+            match bridge::endpoint_of(containers, &port.name) {
+                Some(endpoint) => device.dress(&addresses(endpoint)),
                 None => Ok(()),
             }
         };

@@ -9,4 +9,4 @@ mod options;
 mod plan;
 
 pub use options::Options;
-pub use plan::{add_network, bridge_name, flows, local_addresses, port, port_name};
+pub use plan::{add_network, bridge_name, endpoint_of, flows, local_addresses, port, port_name};

@@ -9,7 +9,7 @@ use vswitch_rpc::port::Kind;
 
 use super::Options;
 use crate::ipam::Family;
-use crate::model::containers::{CnmError, Endpoint, Network, Sandbox};
+use crate::model::containers::{CnmError, Containers, Endpoint, Network, Sandbox};
 use crate::model::port::PortSettings;
 use crate::model::switch::NewPort;
 use crate::model::{Bridge, ModelError, Switch};
@@ -36,9 +36,18 @@ pub fn bridge_name(network: &Network) -> Result<String, CnmError> {
         .unwrap_or_else(|| format!("br-{}", network.id.short())))
 }
 
+/// What the names of endpoints' ports begin with.
+const PORT_PREFIX: &str = "ep-";
+
 /// The port of an endpoint, named after its id.
 pub fn port_name(endpoint: &Endpoint) -> String {
-    format!("ep-{}", endpoint.id.short())
+    format!("{PORT_PREFIX}{}", endpoint.id.short())
+}
+
+/// The endpoint whose port has this name.
+pub fn endpoint_of<'a>(containers: &'a Containers, port: &str) -> Option<&'a Endpoint> {
+    let found = containers.endpoint_from(port.strip_prefix(PORT_PREFIX)?)?;
+    (port_name(found) == port).then_some(found)
 }
 
 /// Makes the bridge of a network. `mac` becomes the address of its device.
@@ -148,5 +157,59 @@ fn flow(priority: u16, matches: Match, passes: bool) -> FlowRule {
         matches,
         instructions: actions.into(),
         ..FlowRule::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipam::Defaults;
+    use crate::model::containers::{Id, NewEndpoint, NewNetwork};
+
+    #[test]
+    fn an_endpoint_is_found_by_its_port_and_no_other_port() {
+        let mut containers = Containers::default();
+        let id = |first: u8| {
+            let mut bytes = [0; 32];
+            bytes[0] = first;
+            // Some are the first that begin so, others are not.
+            bytes[31] = first % 2;
+            Id::new(bytes)
+        };
+        let new = NewNetwork {
+            name: "red".into(),
+            ipv4: true,
+            ..NewNetwork::default()
+        };
+        let network = containers.create_network(id(1), new, &Defaults::local([9; 5]), &[]);
+        let network = network.expect("a network").id;
+        for first in [2, 0x20, 0xab, 0xff] {
+            let new = NewEndpoint {
+                name: format!("c{first}"),
+                ..NewEndpoint::default()
+            };
+            let made = containers.create_endpoint(id(first), &network, new);
+            made.expect("an endpoint");
+        }
+        for one in containers.endpoints() {
+            let found = endpoint_of(&containers, &port_name(one));
+            assert_eq!(found.map(|found| found.id), Some(one.id));
+        }
+        for other in [
+            "ep-",
+            "ep-02",
+            "ep-0300000000000",
+            "ep-030000000000",
+            "ep-AB0000000000",
+            "ep-é",
+            "xx-020000000000",
+            "",
+        ] {
+            assert_eq!(endpoint_of(&containers, other), None, "{other:?}");
+        }
+        assert_eq!(
+            endpoint_of(&containers, &format!("ep-{}", "f".repeat(70))),
+            None
+        );
     }
 }

@@ -165,6 +165,12 @@ impl Containers {
         self.endpoints.get(id)
     }
 
+    /// The first endpoint in the order of ids whose id begins with these digits, or follows all that do.
+    pub fn endpoint_from(&self, digits: &str) -> Option<&Endpoint> {
+        let first: Id = format!("{digits:0<64}").parse().ok()?;
+        self.endpoints.range(first..).next().map(|(_, found)| found)
+    }
+
     /// The sandbox of this number.
     pub fn sandbox_by_id(&self, id: &Id) -> Option<&Sandbox> {
         self.sandboxes.get(id)
