@@ -1,7 +1,7 @@
 //! The switch as a whole.
 
 use vswitch_rpc::method::Shutdown;
-use vswitch_rpc::port::{State, VlanMode};
+use vswitch_rpc::port::VlanMode;
 use vswitch_rpc::show::{self, Bridge, Controller, DatapathState, Show, Switch};
 use vswitch_rpc::text::of_port;
 use vswitch_rpc::{mirror, port};
@@ -110,11 +110,6 @@ fn print_bridge(bridge: &Bridge, page: &mut Page) {
     ];
     let mut table = Table::new(2, &columns);
     for port in &bridge.ports {
-        let tone = match port.state {
-            State::Up => Good,
-            State::Down | State::Missing => Odd,
-            State::Error => Bad,
-        };
         let detail: Vec<_> = port
             .detail
             .iter()
@@ -124,7 +119,7 @@ fn print_bridge(bridge: &Bridge, page: &mut Page) {
             Cell::toned(&port.name, Plain),
             of_port(port.of_port).into(),
             port.kind.into(),
-            Cell::toned(port.state.name(), tone),
+            Cell::toned(port.state.name(), port.state.into()),
             vlan(&port.vlan).into(),
             detail.join(" ").into(),
         ]);

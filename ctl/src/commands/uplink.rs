@@ -1,13 +1,12 @@
 //! Uplinks: devices that the switch shares with the host.
 
-use vswitch_rpc::port::State;
 use vswitch_rpc::uplink::{Info, UplinkAdd, UplinkLs, UplinkRm};
 
 use super::Argument::{Options, Required};
 use super::{Argument, Command, Run, example, nothing, prints};
 use crate::args::Typed;
 use crate::output::Page;
-use crate::output::Tone::{Bad, Faint, Good, Odd, Plain};
+use crate::output::Tone::{Bad, Faint, Plain};
 use crate::output::table::Align::{Left, Right};
 use crate::output::table::{Cell, Table};
 
@@ -106,11 +105,6 @@ pub(super) fn print<'a>(ports: impl IntoIterator<Item = &'a Info>, page: &mut Pa
     ];
     let mut table = Table::new(2, &columns);
     for port in ports {
-        let tone = match port.state {
-            State::Up => Good,
-            State::Down | State::Missing => Odd,
-            State::Error => Bad,
-        };
         let detail: Vec<_> = port
             .detail
             .iter()
@@ -118,7 +112,7 @@ pub(super) fn print<'a>(ports: impl IntoIterator<Item = &'a Info>, page: &mut Pa
             .collect();
         table.row([
             Cell::toned(&port.name, Plain),
-            Cell::toned(port.state.name(), tone),
+            Cell::toned(port.state.name(), port.state.into()),
             port.rx_packets.into(),
             port.tx_packets.into(),
             detail.join(" ").into(),

@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use owo_colors::{OwoColorize, Style};
 use serde_json::Value;
+use vswitch_rpc::port::State;
 
 /// What a piece of text says beyond its words. Nothing is said by colour alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,16 @@ pub enum Tone {
     Bad,
     /// An aside.
     Faint,
+}
+
+impl From<State> for Tone {
+    fn from(state: State) -> Self {
+        match state {
+            State::Up => Self::Good,
+            State::Down | State::Missing => Self::Odd,
+            State::Error => Self::Bad,
+        }
+    }
 }
 
 /// Text in the making.
