@@ -22,13 +22,14 @@
 //! Cost: a save writes the rows that differ and waits for the disk, milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::control::routes::{RouteChanges, RouteKey, RouteMap};
-use crate::model::containers::{Containers, Id, Network};
+use crate::model::containers::{Containers, Endpoint, Id, Network, Sandbox};
 use crate::model::{Bridge, Router, Switch};
 
 /// The name of the file inside the run directory.
@@ -105,7 +106,7 @@ pub struct Store {
 impl Store {
     /// Opens the file, making it when there is none, and reads what it holds.
     pub fn open(path: &Path) -> Result<(Self, Belief), StoreError> {
-        let io = |why: &dyn std::fmt::Display| StoreError::Io {
+        let io = |why: &dyn Display| StoreError::Io {
             path: path.into(),
             why: why.to_string(),
         };
@@ -167,31 +168,10 @@ impl Store {
                     rows.remove("ssl")?;
                 }
             }
-            for (name, router) in &new.switch.routers {
-                if old.switch.routers.get(name) != Some(router) {
-                    rows.insert(router_key(name).as_str(), json(router).as_slice())?;
-                }
-            }
-            for name in old.switch.routers.keys() {
-                if !new.switch.routers.contains_key(name) {
-                    rows.remove(router_key(name).as_str())?;
-                }
-            }
-            for (name, bridge) in &new.switch.bridges {
-                if old.switch.bridges.get(name) != Some(bridge) {
-                    rows.insert(bridge_key(name).as_str(), json(bridge).as_slice())?;
-                }
-            }
-            for (name, uplink) in &new.switch.uplinks {
-                if old.switch.uplinks.get(name) != Some(uplink) {
-                    rows.insert(uplink_key(name).as_str(), json(uplink).as_slice())?;
-                }
-            }
-            for name in old.switch.uplinks.keys() {
-                if !new.switch.uplinks.contains_key(name) {
-                    rows.remove(uplink_key(name).as_str())?;
-                }
-            }
+            let (was, is) = (&old.switch, &new.switch);
+            keep_rows(rows, "router", &was.routers, &is.routers)?;
+            keep_rows(rows, "bridge", &was.bridges, &is.bridges)?;
+            keep_rows(rows, "uplink", &was.uplinks, &is.uplinks)?;
             match (&old.switch.socket, &new.switch.socket) {
                 (old, new) if old == new => {}
                 (_, Some(socket)) => {
@@ -201,27 +181,19 @@ impl Store {
                     rows.remove("socket")?;
                 }
             }
-            keep_rows(
-                rows,
-                "network",
-                own(old.containers.networks()),
-                own(new.containers.networks()),
-                |network| network.id,
-            )?;
-            let (was, is) = (old.containers.endpoints(), new.containers.endpoints());
-            keep_rows(rows, "endpoint", was, is, |endpoint| endpoint.id)?;
-            let (was, is) = (old.containers.sandboxes(), new.containers.sandboxes());
-            keep_rows(rows, "sandbox", was, is, |sandbox| sandbox.id)?;
+            let (was, is) = (&old.containers, &new.containers);
+            keep_rows(rows, "network", own(was.networks()), own(is.networks()))?;
+            let id = |one: &Endpoint| one.id;
+            let endpoints = (by_id(was.endpoints(), id), by_id(is.endpoints(), id));
+            keep_rows(rows, "endpoint", endpoints.0, endpoints.1)?;
+            let id = |one: &Sandbox| one.id;
+            let sandboxes = (by_id(was.sandboxes(), id), by_id(is.sandboxes(), id));
+            keep_rows(rows, "sandbox", sandboxes.0, sandboxes.1)?;
             if old.site != new.site {
                 rows.insert("site", json(&new.site).as_slice())?;
             }
             if old.graves != new.graves {
                 rows.insert("graves", json(&new.graves).as_slice())?;
-            }
-            for name in old.switch.bridges.keys() {
-                if !new.switch.bridges.contains_key(name) {
-                    rows.remove(bridge_key(name).as_str())?;
-                }
             }
             Ok(())
         })
@@ -268,46 +240,30 @@ impl Store {
 
     /// Forgets all routes of a router.
     pub fn drop_routes(&self, router: u32) -> Result<(), StoreError> {
-        let result = (|| -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
-            {
-                let first = router.to_be_bytes();
-                let mut rows = transaction.open_table(ROUTES)?;
-                match router.checked_add(1).map(u32::to_be_bytes) {
-                    Some(after) => rows.retain_in(&first[..]..&after[..], |_, _| false)?,
-                    None => rows.retain_in(&first[..].., |_, _| false)?,
-                }
+        self.in_transaction(|transaction| {
+            let first = router.to_be_bytes();
+            let mut rows = transaction.open_table(ROUTES)?;
+            match router.checked_add(1).map(u32::to_be_bytes) {
+                Some(after) => rows.retain_in(&first[..]..&after[..], |_, _| false)?,
+                None => rows.retain_in(&first[..].., |_, _| false)?,
             }
-            transaction.commit()?;
             Ok(())
-        })();
-        result.map_err(|error| StoreError::Io {
-            path: self.path.clone(),
-            why: error.to_string(),
         })
     }
 
     /// Makes changes to the routes of a router, all or none.
     pub fn change_routes(&self, router: u32, changes: &RouteChanges) -> Result<(), StoreError> {
-        let result = (|| -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
-            {
-                let mut rows = transaction.open_table(ROUTES)?;
-                for (key, target) in changes {
-                    let mut bytes = router.to_be_bytes().to_vec();
-                    bytes.extend(packed(key));
-                    match target {
-                        Some(target) => rows.insert(&bytes[..], &packed(target)[..])?,
-                        None => rows.remove(&bytes[..])?,
-                    };
-                }
+        self.in_transaction(|transaction| {
+            let mut rows = transaction.open_table(ROUTES)?;
+            for (key, target) in changes {
+                let mut bytes = router.to_be_bytes().to_vec();
+                bytes.extend(packed(key));
+                match target {
+                    Some(target) => rows.insert(&bytes[..], &packed(target)[..])?,
+                    None => rows.remove(&bytes[..])?,
+                };
             }
-            transaction.commit()?;
             Ok(())
-        })();
-        result.map_err(|error| StoreError::Io {
-            path: self.path.clone(),
-            why: error.to_string(),
         })
     }
 
@@ -315,7 +271,7 @@ impl Store {
     /// leaves nothing that looks like a damaged store.
     fn begin(path: &Path) -> Result<(), StoreError> {
         let nascent = path.with_extension("new");
-        let io = |error: &dyn std::fmt::Display| StoreError::Io {
+        let io = |error: &dyn Display| StoreError::Io {
             path: path.into(),
             why: error.to_string(),
         };
@@ -339,12 +295,17 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Table<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| work(&mut transaction.open_table(ROWS)?))
+    }
+
+    /// Does work that is on disk when this returns, or undone.
+    fn in_transaction(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
         let result = (|| -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
-            {
-                let mut rows = transaction.open_table(ROWS)?;
-                work(&mut rows)?;
-            }
+            work(&transaction)?;
             transaction.commit()?;
             Ok(())
         })();
@@ -432,28 +393,30 @@ impl Store {
 type Table<'a> = redb::Table<'a, &'static str, &'static [u8]>;
 
 /// Networks that are not always there.
-fn own(networks: Vec<&Network>) -> Vec<&Network> {
-    let own = networks.into_iter().filter(|one| !one.is_predefined());
-    own.collect()
+fn own(mut networks: Vec<&Network>) -> impl Iterator<Item = (Id, &Network)> {
+    networks.retain(|one| !one.is_predefined());
+    by_id(networks, |one| one.id)
+}
+
+fn by_id<T>(all: Vec<&T>, id: fn(&T) -> Id) -> impl Iterator<Item = (Id, &T)> {
+    all.into_iter().map(move |one| (id(one), one))
 }
 
 /// Writes the rows of one kind that differ, and removes those that are no more.
-fn keep_rows<T: Serialize + PartialEq>(
+fn keep_rows<'a, K: Display + Ord, T: Serialize + PartialEq + 'a>(
     rows: &mut Table<'_>,
     kind: &str,
-    old: Vec<&T>,
-    new: Vec<&T>,
-    id: fn(&T) -> Id,
+    old: impl IntoIterator<Item = (K, &'a T)>,
+    new: impl IntoIterator<Item = (K, &'a T)>,
 ) -> Result<(), redb::Error> {
-    let key = |one: &T| format!("{kind}/{}", id(one));
-    let mut gone: BTreeMap<Id, &T> = old.into_iter().map(|one| (id(one), one)).collect();
-    for one in new {
-        if gone.remove(&id(one)) != Some(one) {
-            rows.insert(key(one).as_str(), json(one).as_slice())?;
+    let mut gone: BTreeMap<K, &T> = old.into_iter().collect();
+    for (name, one) in new {
+        if gone.remove(&name) != Some(one) {
+            rows.insert(format!("{kind}/{name}").as_str(), json(one).as_slice())?;
         }
     }
-    for one in gone.into_values() {
-        rows.remove(key(one).as_str())?;
+    for name in gone.into_keys() {
+        rows.remove(format!("{kind}/{name}").as_str())?;
     }
     Ok(())
 }
@@ -474,18 +437,6 @@ fn check_magic(path: &Path) -> std::io::Result<Result<(), String>> {
     } else {
         Err("it is some other kind of file".into())
     })
-}
-
-fn bridge_key(name: &str) -> String {
-    format!("bridge/{name}")
-}
-
-fn uplink_key(name: &str) -> String {
-    format!("uplink/{name}")
-}
-
-fn router_key(name: &str) -> String {
-    format!("router/{name}")
 }
 
 fn packed(value: &impl Serialize) -> Vec<u8> {
