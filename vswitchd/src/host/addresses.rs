@@ -51,26 +51,20 @@ impl Netlink {
 
     /// Makes a gateway behind a device the way to everywhere else, whatever was before.
     pub fn set_default_route(&mut self, ifindex: u32, gateway: IpAddr) -> io::Result<()> {
-        let mut message = default_route(gateway);
-        let attributes = [
+        let mut message = RouteMessage::default();
+        let header = &mut message.header;
+        header.address_family = family(gateway);
+        header.table = RouteHeader::RT_TABLE_MAIN;
+        header.protocol = RouteProtocol::Static;
+        header.scope = RouteScope::Universe;
+        header.kind = RouteType::Unicast;
+        message.attributes = vec![
             RouteAttribute::Oif(ifindex),
             RouteAttribute::Gateway(gateway.into()),
         ];
-        message.attributes.extend(attributes);
         let message = RouteNetlinkMessage::NewRoute(message);
         self.request(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
             .map(drop)
-    }
-
-    /// Takes the way to everywhere else away, of the family of an address, if there is one.
-    pub fn remove_default_route(&mut self, family: IpAddr) -> io::Result<()> {
-        let message = RouteNetlinkMessage::DelRoute(default_route(family));
-        match self.request(message, NLM_F_ACK) {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
-                Ok(())
-            }
-            result => result.map(drop),
-        }
     }
 
     /// Where the namespace's routes lead, with the devices that they go by.
@@ -120,17 +114,6 @@ fn destination(answer: &RouteNetlinkMessage, unspecified: IpAddr) -> Option<(IpN
     let net = IpNet::new(destination, header.destination_prefix_length).ok()?;
     let on_link = matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
     (!on_link).then_some((net, device))
-}
-
-fn default_route(address: IpAddr) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    let header = &mut message.header;
-    header.address_family = family(address);
-    header.table = RouteHeader::RT_TABLE_MAIN;
-    header.protocol = RouteProtocol::Static;
-    header.scope = RouteScope::Universe;
-    header.kind = RouteType::Unicast;
-    message
 }
 
 fn family(address: IpAddr) -> AddressFamily {

@@ -4,7 +4,7 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{
@@ -14,11 +14,6 @@ use vswitch_sys::netns::Netns;
 
 use super::netlink::Netlink;
 use super::place::{NAMED, NamespaceId};
-
-/// The file of a name.
-pub fn path(name: &str) -> PathBuf {
-    Path::new(NAMED).join(name)
-}
 
 /// Makes a namespace with its loopback device up.
 ///

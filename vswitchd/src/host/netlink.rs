@@ -240,7 +240,7 @@ impl Netlink {
 
 /// The address of the host that a message is about: of a point-to-point device the other end has
 /// one too.
-fn own(message: &AddressMessage) -> Option<IpAddr> {
+pub(super) fn own(message: &AddressMessage) -> Option<IpAddr> {
     let attributes = &message.attributes;
     let local = attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),

@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures::StreamExt;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -27,7 +27,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
 use vswitch_dpapi::tunnel::{RouteHop, RouteKind, UnderlayAddress, UnderlayRoute};
 
-use super::netlink::{Link, Netlink};
+use super::netlink::{self, Link, Netlink};
 
 /// Bytes of news that may wait for us: tens of thousands of neighbours that change at once.
 const RECEIVE_SIZE: i32 = 16 << 20;
@@ -276,20 +276,7 @@ fn address(message: &AddressMessage) -> Option<UnderlayAddress> {
     if message.header.flags.contains(AddressHeaderFlags::Tentative) {
         return None;
     }
-    let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
-        message.attributes.iter().find_map(wanted)
-    };
-    // On a link between two `Address` is the other's.
-    let local = find(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let address = local.or_else(|| {
-        find(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })?;
+    let address = netlink::own(message)?;
     Some(UnderlayAddress {
         device: message.header.index,
         address,
