@@ -1,17 +1,17 @@
 //! Bridges and what they have learnt.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use vswitch_dpapi::message::{FdbRow, FdbStats as LearningStats, Reply, Request};
 use vswitch_dpapi::{BridgeId, Change};
 use vswitch_flow::{FlowCommand, FlowMod, FlowRule};
+use vswitch_rpc::Refusal;
 use vswitch_rpc::bridge::{
     AddBr, DelBr, FdbCounters, FdbEntry, FdbFlush, FdbShare, FdbShow, FdbStats, ReadBr, SetBr,
 };
 use vswitch_rpc::method::{Done, Options};
-use vswitch_rpc::{Code, Refusal};
 
+use super::random;
 use crate::control::{ChangeError, Control};
 use crate::dataplane::unexpected;
 use crate::host::device;
@@ -210,13 +210,7 @@ impl Control {
 
 /// An address that nobody else has: random, locally administered, not a group's.
 pub(super) fn random_mac() -> Result<[u8; 6], Refusal> {
-    let mut mac = [0; 6];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut mac))
-        .map_err(|error| {
-            let text = format!("there are no random numbers to be had: {error}");
-            Refusal::new(Code::Kernel, text)
-        })?;
+    let mut mac: [u8; 6] = random()?;
     mac[0] = mac[0] & 0xfc | 0x02;
     Ok(mac)
 }

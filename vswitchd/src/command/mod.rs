@@ -14,12 +14,26 @@ mod ssl;
 mod tracking;
 mod uplink;
 
+use std::io::Read;
+
 use serde::Serialize;
 use serde_json::Value;
 use vswitch_rpc::method::Done;
 use vswitch_rpc::{Call, Code, Refusal};
 
 use crate::control::Control;
+
+/// Bytes of chance.
+fn random<const SIZE: usize>() -> Result<[u8; SIZE], Refusal> {
+    let mut bytes = [0; SIZE];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| {
+            let text = format!("there are no random numbers to be had: {error}");
+            Refusal::new(Code::Kernel, text)
+        })?;
+    Ok(bytes)
+}
 
 /// A reply on its way to the caller.
 type Answer = Result<Value, Refusal>;

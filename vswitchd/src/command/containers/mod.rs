@@ -10,23 +10,11 @@ mod sandbox;
 mod tell;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use vswitch_rpc::{Code, Refusal};
 
+use super::random;
 use crate::model::containers::Id;
-
-/// Bytes of chance.
-fn random<const SIZE: usize>() -> Result<[u8; SIZE], Refusal> {
-    let mut bytes = [0; SIZE];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|error| {
-            let text = format!("there are no random numbers to be had: {error}");
-            Refusal::new(Code::Kernel, text)
-        })?;
-    Ok(bytes)
-}
 
 fn new_id() -> Result<Id, Refusal> {
     Ok(Id::new(random()?))

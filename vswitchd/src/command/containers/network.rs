@@ -10,8 +10,9 @@ use vswitch_rpc::network::{
 };
 use vswitch_rpc::{Code, Refusal, network as rpc};
 
-use super::{check_labels, new_id, random};
+use super::{check_labels, new_id};
 use crate::command::bridge::random_mac;
+use crate::command::random;
 use crate::control::Control;
 use crate::driver::bridge;
 use crate::host::device;
