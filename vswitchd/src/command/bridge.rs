@@ -16,7 +16,6 @@ use crate::control::{ChangeError, Control};
 use crate::dataplane::unexpected;
 use crate::host::device;
 use crate::model::{Bridge, ModelError, bridge, key};
-use crate::openflow::tables::Tables;
 use crate::plan;
 
 /// Names of ports by their numbers.
@@ -36,10 +35,7 @@ impl Control {
         let mut next = self.belief.clone();
         let mac = random_mac()?;
         next.switch.add_bridge(&call.name, &call.options, mac)?;
-        let bridge = next.switch.bridge(&call.name)?;
-        let local = bridge.ports[&call.name].clone();
-        let first = Tables::with_flows(plan::first_flows(bridge));
-        self.tables.insert(bridge.id, first);
+        let local = next.switch.bridge(&call.name)?.ports[&call.name].clone();
         let device = device::make(&local, Some(mac))?;
         self.commit(next, vec![(local.id, device)]).await?;
         Ok(Done {})

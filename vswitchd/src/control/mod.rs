@@ -177,6 +177,7 @@ impl Control {
         {
             tracing::error!(%error, "a change that failed could not be taken back");
         }
+        self.forget_removed();
         Err(error.into())
     }
 
@@ -227,7 +228,8 @@ impl Control {
         Ok(())
     }
 
-    /// Lets go of the devices of ports that are no more.
+    /// Lets go of the devices of ports that are no more, and of the tables of bridges, whose numbers others
+    /// may get.
     fn forget_removed(&mut self) {
         let switch = &self.belief.switch;
         let ids: std::collections::BTreeSet<u32> = switch.all_ports().map(|port| port.id).collect();

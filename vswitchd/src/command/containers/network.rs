@@ -20,7 +20,6 @@ use crate::host::netlink::Netlink;
 use crate::ipam::Defaults;
 use crate::model::containers::{CnmError, Driver, Id, NewEndpoint, NewNetwork};
 use crate::model::key;
-use crate::openflow::tables::Tables;
 use crate::store::Belief;
 
 impl Control {
@@ -43,10 +42,7 @@ impl Control {
         if network.driver == Driver::Bridge {
             let mac = random_mac()?;
             let name = bridge::add_network(&mut next.switch, &network, mac)?;
-            let its = next.switch.bridge(&name)?;
-            let first = Tables::with_flows(bridge::flows(&network, its));
-            self.tables.insert(its.id, first);
-            let local = its.ports[&name].clone();
+            let local = next.switch.bridge(&name)?.ports[&name].clone();
             let device = device::make(&local, Some(mac))?;
             device
                 .dress(&bridge::local_addresses(&network))
