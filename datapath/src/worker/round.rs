@@ -331,24 +331,38 @@ impl Worker {
             true => self.cache.lookup(&extracted.key, self.tables.recent()),
             false => None,
         };
-        let size = packet.len() as u64;
-        match found.and_then(|id| self.cache.credit(id, size, tick)) {
-            Some(decision) => {
-                act(
-                    packet,
-                    extracted,
-                    decision,
-                    self.moment,
-                    &self.conntrack,
-                    &mut self.ports,
-                    &mut self.pool,
-                    &mut self.stats,
-                    &mut self.scratch.sink,
-                );
-                false
-            }
-            None => self.miss(packet, extracted, frozen, tick),
+        match self.act_by(found, packet, extracted, tick) {
+            Ok(()) => false,
+            Err(packet) => self.miss(packet, extracted, frozen, tick),
         }
+    }
+
+    /// Carries out what a cache entry says of a packet, and credits it. The packet comes back when there
+    /// is no such entry.
+    #[inline]
+    fn act_by(
+        &mut self,
+        id: Option<EntryId>,
+        packet: Packet,
+        extracted: &Extracted,
+        tick: Tick,
+    ) -> Result<(), Packet> {
+        let size = packet.len() as u64;
+        let Some(decision) = id.and_then(|id| self.cache.credit(id, size, tick)) else {
+            return Err(packet);
+        };
+        act(
+            packet,
+            extracted,
+            decision,
+            self.moment,
+            &self.conntrack,
+            &mut self.ports,
+            &mut self.pool,
+            &mut self.stats,
+            &mut self.scratch.sink,
+        );
+        Ok(())
     }
 
     /// A packet that the cache did not know when its batch was looked up; `frozen` is where its
@@ -396,24 +410,10 @@ impl Worker {
         self.stats
             .stage(Stage::Translate, cycles().wrapping_sub(begin), 1);
 
-        let size = packet.len() as u64;
-        let decision = id.and_then(|id| self.cache.credit(id, size, tick));
-        let Some(decision) = decision else {
+        if let Err(packet) = self.act_by(id, packet, extracted, tick) {
             debug_assert!(false, "a translated packet has a decision");
             self.pool.drop_packet(packet);
-            return is_new;
-        };
-        act(
-            packet,
-            extracted,
-            decision,
-            self.moment,
-            &self.conntrack,
-            &mut self.ports,
-            &mut self.pool,
-            &mut self.stats,
-            &mut self.scratch.sink,
-        );
+        }
         is_new
     }
 
@@ -470,7 +470,6 @@ impl Worker {
         std::mem::swap(&mut dirty, &mut self.ports.dirty);
         let mut fitted = std::mem::take(&mut self.scratch.fitted);
         let mut sent = 0;
-        let mut answers = Vec::new();
         for number in dirty.drain(..) {
             let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) else {
                 continue;
@@ -494,6 +493,7 @@ impl Worker {
                     }
                     Fit::TooBig(packet) => {
                         self.stats.drops.count(DropReason::MtuExceeded);
+                        let answers = &mut self.scratch.sink.answers;
                         if answers.len() < ANSWERS_MAX
                             && let Some(mut answer) =
                                 too_big::answer(&packet, slot.caps.mtu, &mut self.pool)
@@ -510,9 +510,7 @@ impl Worker {
         }
         self.scratch.dirty = dirty;
         self.scratch.fitted = fitted;
-        for answer in answers {
-            self.keep_answer(answer);
-        }
+        self.keep_answers();
         let end = cycles();
         self.stats.stage(Stage::Tx, end.wrapping_sub(begin), sent);
         for (begin, len) in self.scratch.received.drain(..) {

@@ -468,8 +468,8 @@ impl Worker {
     /// Tells the rules of all traffic and gives every frame back: the end.
     pub fn finish(&mut self) {
         self.cache.clear();
-        for answer in self.answers.drain(..) {
-            self.pool.drop_packet(answer);
+        for packet in self.answers.drain(..) {
+            self.pool.drop_packet(packet);
         }
         for parked in self.parked.drain(..) {
             self.pool.drop_packet(parked.into_packet());
