@@ -2,14 +2,15 @@
 //!
 //! Law: an address is given to one station at a time. Addresses of hosts are kept for them; of ranges
 //! whoever asks gets the one it had, else the one it wants, else the first free one from where its
-//! station's hash says, else one from where the last search ended. Not given are our own, those that others were found to use (for
-//! [`DECLINED_MS`]), and those that a neighbour with another station has. An offer that is not taken up
-//! is free again after [`OFFER_MS`]. We are not taken for the only server of the network: a client is
-//! refused only what we know it must not have.
+//! station's hash says, else one from where the last search ended. Not given are our own, those that
+//! others were found to use (for [`DECLINED_MS`]), and those that a neighbour with another station has.
+//! An offer that is not taken up is free again after [`OFFER_MS`]. We are not taken for the only server of
+//! the network: a client is refused only what we know it must not have.
 //!
 //! Bounds: no more leases than addresses in ranges, at most [`RANGE_MAX`]; messages a second are bounded by
-//! the port, and one message looks at [`SEARCH_MAX`] addresses and as many hosts as there are. Leases are not kept on disk: after a restart of the datapath a host that renews gets the
-//! address that it has, unless it was given to another meanwhile. Relays are not served.
+//! the port, and one message looks at [`SEARCH_MAX`] addresses and as many hosts as there are. Leases are
+//! not kept on disk: after a restart of the datapath a host that renews gets the address that it has,
+//! unless it was given to another meanwhile. Relays are not served.
 //!
 //! Spec: RFC 2131 (states, table 3 and §4.3), RFC 2132 (options).
 

@@ -2,8 +2,8 @@
 //! our addresses, and packets that go on when a neighbour is found.
 //!
 //! Law: what is heard of a neighbour counts only if the frame comes from the station that it names and
-//! the address is on the port's network, or a route says so ([`DropReason::RouterForged`]); the rest of the caution is
-//! [`crate::neigh`]'s.
+//! the address is on the port's network, or a route says so ([`DropReason::RouterForged`]); the rest of
+//! the caution is [`crate::neigh`]'s.
 //!
 //! Spec: RFC 826; RFC 1027 (proxy ARP); RFC 5227 (probes, announcements, defence); RFC 4861 §7.
 
