@@ -5,7 +5,7 @@
 //! Sums of IPv4 headers are made right and those of ICMPv6 vouched for, or few inputs would come far.
 #![no_main]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use vswitch_datapath::buffer::{FramePool, SharedFrames};
@@ -18,10 +18,9 @@ use vswitch_dpapi::RouterId;
 use vswitch_dpapi::router::{AdvertiseSpec, DhcpSpec, RouterPortSpec};
 use vswitch_packet::ipv4::Ipv4;
 
-thread_local! {
-    // A region is never unmapped, so there is one for all inputs.
-    static SHARED: Arc<SharedFrames> = SharedFrames::new(4096, 64).expect("memory");
-}
+/// Frames for all inputs: a region is never unmapped.
+static SHARED: LazyLock<Arc<SharedFrames>> =
+    LazyLock::new(|| SharedFrames::new(4096, 64).expect("memory"));
 
 fn spec() -> RouterPortSpec {
     RouterPortSpec {
@@ -46,7 +45,7 @@ fn spec() -> RouterPortSpec {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let shared = SHARED.with(Arc::clone);
+    let shared = Arc::clone(&SHARED);
     let free = shared.free_len();
     let mut pool = FramePool::new(Arc::clone(&shared));
     let (gateway, neighbours, spec) = (Gateway::default(), Neighbours::new(1, 64), spec());
