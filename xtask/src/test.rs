@@ -82,6 +82,7 @@ const PYTHON: [(Rung, &str, Python); 3] = [
         Python {
             name: "os-ken-3.1.1",
             interpreter: tools::CPYTHON,
+            programs: &[],
             install: &["os-ken==3.1.1"],
         },
     ),
@@ -91,6 +92,8 @@ const PYTHON: [(Rung, &str, Python); 3] = [
         Python {
             name: "faucet-1.10.12",
             interpreter: tools::CPYTHON,
+            // A table of prefixes in C.
+            programs: &[("python3-config", "python3-dev")],
             install: &["faucet==1.10.12"],
         },
     ),
@@ -101,6 +104,7 @@ const PYTHON: [(Rung, &str, Python); 3] = [
         Python {
             name: "os-ken-3.1.1-pypy",
             interpreter: tools::PYPY,
+            programs: &[],
             install: &["--no-deps", "-r", "tests/ryu/requirements.txt"],
         },
     ),

@@ -146,6 +146,8 @@ pub(crate) struct Python {
     pub name: &'static str,
     /// What runs it, and the Debian package that makes environments for it.
     pub interpreter: (&'static str, &'static str),
+    /// What packages that have to be compiled need: programs, and their Debian packages.
+    pub programs: &'static [(&'static str, &'static str)],
     /// What `pip install` is told, relative to the workspace.
     pub install: &'static [&'static str],
 }
@@ -171,6 +173,7 @@ impl Python {
         ));
         let (program, package) = self.interpreter;
         debian_programs(&[(program, program)])?;
+        debian_programs(self.programs)?;
         let make = || {
             run(Command::new(program)
                 .args(["-m", "venv", "--clear"])
