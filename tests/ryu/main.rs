@@ -91,8 +91,8 @@ fn run() -> Result<ExitCode> {
     let work = tempfile::TempDir::with_prefix_in("suite-", "/run")?;
     let all = ["match", "action", "group", "meter"].map(str::to_owned);
     let chosen = if chosen.is_empty() { &all[..] } else { &chosen };
-    link_files(&suite.join("of13"), chosen, work.path())?;
-    let mut report = Report::new(include_str!("expected.txt"));
+    let planned = link_files(&suite.join("of13"), chosen, work.path())?;
+    let mut report = Report::new(include_str!("expected.txt"), planned);
     let (tester, lines) = Tester::start(&environment, &suite, &bench, work.path())?;
     for line in BufReader::new(lines).lines() {
         if !report.line(&line?) {
@@ -121,8 +121,8 @@ fn suite(environment: &Path) -> Result<PathBuf> {
     ))
 }
 
-/// Gathers the chosen files in one directory, in order.
-fn link_files(root: &Path, chosen: &[String], to: &Path) -> Result<()> {
+/// Gathers the chosen files in one directory, in order; returns how many tests they hold.
+fn link_files(root: &Path, chosen: &[String], to: &Path) -> Result<usize> {
     let mut files = Vec::new();
     for name in chosen {
         let before = files.len();
@@ -134,7 +134,15 @@ fn link_files(root: &Path, chosen: &[String], to: &Path) -> Result<()> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         symlink(file, to.join(format!("{number:04}_{name}")))?;
     }
-    Ok(())
+    files.iter().map(|file| tests_in(file)).sum()
+}
+
+/// How many tests a file holds: an array of objects, with titles between them.
+fn tests_in(file: &Path) -> Result<usize> {
+    let read =
+        || -> Result<Vec<serde_json::Value>> { Ok(serde_json::from_slice(&std::fs::read(file)?)?) };
+    let rows = read().with_context(|| file.display().to_string())?;
+    Ok(rows.iter().filter(|row| row.is_object()).count())
 }
 
 fn gather(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
