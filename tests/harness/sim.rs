@@ -679,7 +679,7 @@ impl Sim {
         for worker in &self.workers {
             let stats = worker.stats();
             came += stats.rx_packets + stats.answers + stats.copies + stats.split;
-            went += stats.drops.total() + stats.punted + stats.taken;
+            went += stats.drops.total() + stats.punted + stats.taken + stats.merged;
             went += worker.parked_len() as u64;
             aside += stats.fragments.held;
             released += stats.fragments.released;

@@ -100,6 +100,34 @@ fn a_super_frame_crosses_whole_to_a_port_that_takes_it_and_in_segments_to_one_th
 }
 
 #[test]
+fn segments_that_arrive_together_leave_as_a_super_frame_where_the_port_takes_one() {
+    let mut sim = switch();
+    let (bytes, offload) = super_frame(1, 2, 20_000);
+    sim.wire(1).push_with(bytes.clone(), offload);
+    sim.run();
+    let segments: Vec<Vec<u8>> = sim.take()[&2].iter().map(|out| out.bytes.clone()).collect();
+    // The same connection, the other way: from a wire, each by itself.
+    for segment in &segments {
+        let mut segment = segment.clone();
+        segment[..6].copy_from_slice(&mac(1));
+        segment[6..12].copy_from_slice(&mac(2));
+        sim.wire(2).push(segment);
+    }
+    sim.run();
+    let out = sim.take();
+    let frames = segments.len();
+    assert!(out[&1].len() < frames / 4, "{} of {frames}", out[&1].len());
+    let payload: Vec<u8> = out[&1]
+        .iter()
+        .flat_map(|packet| packet.bytes[54..].to_vec())
+        .collect();
+    assert_eq!(payload, bytes[54..]);
+    let gso = out[&1][0].offload.gso.expect("a super-frame");
+    assert_eq!((gso.kind, gso.size), (GsoKind::Tcp4, 1448));
+    assert_eq!(sim.new_drops(), []);
+}
+
+#[test]
 fn what_does_not_fit_is_answered_towards_its_sender() {
     let mut sim = switch();
     let out = sim.send(1, frame(1, 3, 1200));

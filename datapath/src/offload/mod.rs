@@ -10,6 +10,7 @@ mod cut;
 pub mod fit;
 mod fragment;
 mod layout;
+pub mod merge;
 pub mod partial;
 mod segment;
 pub mod too_big;

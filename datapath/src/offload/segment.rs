@@ -242,10 +242,10 @@ fn rewrite_ip(segment: &mut Packet, layout: Layout, place: Place) -> Sum {
     }
 }
 
-fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol, size: u32) -> Sum {
+pub(super) fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol, size: u32) -> Sum {
     Sum::pseudo_v4(src.octets(), dst.octets(), protocol.0, size)
 }
 
-fn pseudo_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: Protocol, size: u32) -> Sum {
+pub(super) fn pseudo_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: Protocol, size: u32) -> Sum {
     Sum::pseudo_v6(src.octets(), dst.octets(), protocol.0, size)
 }

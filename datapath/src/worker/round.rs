@@ -39,6 +39,7 @@ use crate::conntrack::Conntrack;
 use crate::counters::DropReason;
 use crate::extract::{Extracted, extract_into};
 use crate::offload::fit::{Fit, fit};
+use crate::offload::merge::merge;
 use crate::offload::too_big;
 use crate::pipeline::{DpAction, Frozen, Moment, Translation, resume, translate};
 use crate::tick::Tick;
@@ -86,6 +87,7 @@ pub(super) struct Scratch {
     pub(super) inside: Vec<Inside>,
     together: Together,
     pub(super) fitted: Vec<Packet>,
+    merged: Vec<Packet>,
     ready: Vec<u32>,
     dirty: Vec<u32>,
     /// When each batch of the round was received, and its length.
@@ -480,6 +482,11 @@ impl Worker {
             let Some(Some(slot)) = self.ports.slots.get_mut(number as usize) else {
                 continue;
             };
+            if len > 1 && (slot.caps.tso4 || slot.caps.tso6) {
+                let kept = &mut self.scratch.merged;
+                self.stats.merged += merge(&mut slot.out, &slot.caps, &mut self.pool, kept) as u64;
+                std::mem::swap(&mut slot.out, kept);
+            }
             if slot.out.iter().all(|packet| slot.caps.accepts(packet)) {
                 slot.io.tx(now, &mut self.pool, &mut slot.out);
                 continue;

@@ -89,6 +89,8 @@ pub struct Stats {
     pub copies: u64,
     /// Packets that became more than one (segments, fragments): how many more.
     pub split: u64,
+    /// Packets that became part of others: segments that leave as a super-frame.
+    pub merged: u64,
     /// The steps.
     pub stages: [StageCounters; Stage::ALL.len()],
     /// Fragments that waited for the rest of their datagrams.
@@ -115,6 +117,7 @@ impl Stats {
             taken: 0,
             copies: 0,
             split: 0,
+            merged: 0,
             stages: Default::default(),
             fragments: FragmentCounts::default(),
             drops: Drops::default(),
