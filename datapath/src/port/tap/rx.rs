@@ -14,12 +14,17 @@ use super::TapQueue;
 use crate::buffer::{Batch, FramePool, HEADROOM};
 use crate::port::{RxStatus, spill, vnet_hdr};
 
+/// Bytes after which a call ends though the batch has room: what was read is written while it is still in
+/// the core's own cache. A batch of super-frames is two megabytes.
+const BYTES_MAX: usize = 256 << 10;
+
 impl TapQueue {
     pub(super) fn receive(&mut self, pool: &mut FramePool, batch: &mut Batch) -> RxStatus {
         let before = batch.len();
         let mut spill = None;
         let mut status = RxStatus::More;
-        while !batch.is_full() {
+        let mut bytes = 0;
+        while !batch.is_full() && bytes < BYTES_MAX {
             // Without a chunk, what waits in the device's queue stays there until frames come back.
             let Some(mut head) = pool.chunk() else { break };
             if spill.is_none() {
@@ -46,6 +51,7 @@ impl TapQueue {
                 Some(packet) => {
                     self.counters.rx_packets += 1;
                     self.counters.rx_bytes += size as u64;
+                    bytes += size;
                     batch.push(packet);
                 }
                 None => self.counters.rx_errors += 1,
