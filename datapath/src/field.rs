@@ -91,6 +91,7 @@ pub(crate) fn set(packet: &mut Packet, layout: Layout, field: Field, value: u128
         Field::EthDst => return set_address(packet.head_mut(), 0, value, mask),
         Field::EthSrc => return set_address(packet.head_mut(), 6, value, mask),
         Field::IpProto => return set_protocol(packet, layout, value as u8),
+        Field::IpTtl if mask == 0xff => return set_ttl(packet, l3, value as u8),
         _ => {}
     }
     if let Some(place) = find(packet.head(), packet.len(), l3, l4, field) {
@@ -108,6 +109,34 @@ fn set_address(head: &mut [u8], at: usize, value: u128, mask: u128) {
     let new = old & !(mask as u64) | (value & mask) as u64;
     let [_, _, new @ ..] = new.to_be_bytes();
     *bytes = new;
+}
+
+/// Writes the TTL or hop limit, as every router does.
+#[inline]
+fn set_ttl(packet: &mut Packet, l3: usize, ttl: u8) {
+    let size = packet.len();
+    let (Some(network), Some(room)) = (packet.head_mut().get_mut(l3..), size.checked_sub(l3))
+    else {
+        return;
+    };
+    if is_ipv4(network, room) {
+        let Some(header) = network.first_chunk_mut::<20>() else {
+            return;
+        };
+        // The sum is over 16-bit words: TTL and protocol are one.
+        let gone = u16::from_be_bytes([header[8], header[9]]);
+        header[8] = ttl;
+        let came = u16::from_be_bytes([header[8], header[9]]);
+        if gone != came {
+            let sum = u16::from_be_bytes([header[10], header[11]]);
+            let sum = checksum::update(sum, gone, came);
+            [header[10], header[11]] = sum.to_be_bytes();
+        }
+    } else if is_ipv6(network, room)
+        && let Some(limit) = network.get_mut(7)
+    {
+        *limit = ttl;
+    }
 }
 
 /// Writes `size` bytes, at most 16, that lie `at` bytes into the transport header, which is of

@@ -13,9 +13,11 @@
 //! RFC 9260 §6.8 (SCTP's CRC32c), RFC 3032 (MPLS), IEEE 802.1Q-2018 §9.7 (backbone service tag).
 
 mod header;
+mod straight;
 mod track;
 mod tunnel;
 
+pub use straight::{Straight, is_straight};
 pub(crate) use track::is_fragment;
 
 use std::sync::Arc;

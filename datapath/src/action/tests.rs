@@ -104,6 +104,25 @@ fn one(bytes: &[u8], actions: &[DpAction]) -> Vec<(u32, Vec<u8>)> {
     let mut bench = Bench::new(80);
     let packet = bench.packet(bytes, Offload::default());
     bench.run(packet, actions);
+    let out = bench.take();
+    if is_straight(actions) {
+        assert_eq!(straight(bytes, actions), out);
+    }
+    out
+}
+
+/// The same by the short way.
+fn straight(bytes: &[u8], actions: &[DpAction]) -> Vec<(u32, Vec<u8>)> {
+    let mut bench = Bench::new(80);
+    let packet = bench.packet(bytes, Offload::default());
+    let extracted = extract(packet.head(), packet.len(), OfPort(1)).expect("long enough");
+    let straight = Straight::new(actions).expect("it ends with a way out");
+    let Bench {
+        pool, sink, drops, ..
+    } = &mut bench;
+    if let Some(packet) = straight.change(packet, extracted.layout, pool, sink, drops) {
+        sink.outputs.push((straight.port, packet));
+    }
     bench.take()
 }
 

@@ -378,6 +378,7 @@ mod tests {
 
     fn decision() -> Decision {
         Decision {
+            straight: false,
             actions: Box::default(),
             drop: None,
             deps: FdbDeps::default(),

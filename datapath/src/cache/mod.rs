@@ -25,6 +25,7 @@ use std::sync::Arc;
 use vswitch_flow::{FlowMask, SparseKey, SparseMask};
 use vswitch_sys::memory::prefetch;
 
+use crate::action::is_straight;
 use crate::buffer::BATCH_LEN;
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry};
@@ -42,6 +43,8 @@ use megaflow::Megaflows;
 pub struct Decision {
     /// The packet's way out; empty means drop.
     pub actions: Box<[DpAction]>,
+    /// The actions only change the packet and send it by one port ([`is_straight`]).
+    pub straight: bool,
     /// Why it is dropped, when it is.
     pub drop: Option<DropReason>,
     /// What was looked up in FDBs.
@@ -83,6 +86,7 @@ impl Decision {
 impl From<Translation> for Decision {
     fn from(translation: Translation) -> Self {
         Self {
+            straight: is_straight(&translation.actions),
             actions: boxed(translation.actions),
             drop: translation.drop,
             deps: translation.deps,
@@ -393,6 +397,7 @@ mod tests {
 
     fn decision() -> Decision {
         Decision {
+            straight: false,
             actions: Box::default(),
             drop: None,
             deps: FdbDeps::default(),

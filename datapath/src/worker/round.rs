@@ -32,7 +32,7 @@ use super::Worker;
 use super::ports::Ports;
 use super::stats::{Stage, Stats};
 use super::tracked::{Together, alone};
-use crate::action::{self, ANSWERS_MAX, Again, Inside, Sink, Tools};
+use crate::action::{self, ANSWERS_MAX, Again, Inside, Sink, Straight, Tools};
 use crate::buffer::{BATCH_LEN, Batch, FramePool, Packet};
 use crate::cache::{Decision, EntryId};
 use crate::conntrack::Conntrack;
@@ -552,6 +552,17 @@ pub(super) fn act(
                 .drops
                 .count(decision.drop.unwrap_or(DropReason::RuleDrop));
             pool.drop_packet(packet);
+        }
+        actions if decision.straight => {
+            let Some(straight) = Straight::new(actions) else {
+                debug_assert!(false, "actions that are straight end with a way out");
+                stats.drops.count(DropReason::RuleDrop);
+                return pool.drop_packet(packet);
+            };
+            let drops = &mut stats.drops;
+            if let Some(packet) = straight.change(packet, extracted.layout, pool, sink, drops) {
+                ports.send(straight.port, packet, pool, drops);
+            }
         }
         actions => {
             let why_not = decision.drop.unwrap_or(DropReason::RuleDrop);
