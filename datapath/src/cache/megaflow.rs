@@ -388,6 +388,7 @@ mod tests {
             lookups: Box::default(),
             seen: Seen::default(),
             groups: Box::default(),
+            crossings: Box::default(),
             renews: Box::default(),
         }
     }

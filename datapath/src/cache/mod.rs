@@ -30,7 +30,9 @@ use crate::buffer::BATCH_LEN;
 use crate::counters::DropReason;
 use crate::fdb::{FdbDeps, MacEntry};
 use crate::neigh::Neighbour;
-use crate::pipeline::{DpAction, GroupEntry, Lookup, Pick, Recent, Rule, Seen, Translation};
+use crate::pipeline::{
+    Crossing, Crossings, DpAction, GroupEntry, Lookup, Pick, Recent, Rule, Seen, Translation,
+};
 use crate::tick::Tick;
 
 pub use megaflow::{ENTRIES_MAX, MASKS_MAX};
@@ -61,6 +63,8 @@ pub struct Decision {
     pub seen: Seen,
     /// Groups that are credited with it.
     pub groups: Box<[(Arc<GroupEntry>, Pick)]>,
+    /// Ports without devices that are credited with it.
+    pub crossings: Box<[(Arc<Crossings>, Crossing)]>,
     /// Learned flows that the traffic keeps young.
     pub renews: Box<[Arc<Rule>]>,
 }
@@ -76,6 +80,9 @@ impl Decision {
         }
         for (group, pick) in &self.groups {
             group.credit(*pick, packets, bytes);
+        }
+        for (crossings, way) in &self.crossings {
+            crossings.credit(*way, packets, bytes);
         }
         for rule in &self.renews {
             rule.renew(now);
@@ -96,6 +103,7 @@ impl From<Translation> for Decision {
             lookups: boxed(translation.lookups),
             seen: translation.seen,
             groups: boxed(translation.groups),
+            crossings: boxed(translation.crossings),
             renews: Box::default(),
         }
     }
@@ -407,6 +415,7 @@ mod tests {
             lookups: Box::default(),
             seen: Seen::default(),
             groups: Box::default(),
+            crossings: Box::default(),
             renews: Box::default(),
         }
     }

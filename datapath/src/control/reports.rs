@@ -14,6 +14,7 @@ use vswitch_flow::{Field, FlowSelect, OfPort};
 use super::{Control, Refusal, Session};
 use crate::counters::DropReason;
 use crate::pipeline::{self, Bridge, Rule, named_groups};
+use crate::port::PortIndex;
 use crate::tunnel::underlay::{NoHop, Way};
 use crate::worker::{Command, Snapshot, Stage};
 
@@ -221,6 +222,7 @@ impl Control {
 
     pub(super) fn ports(&self) -> Result<Reply, Refusal> {
         let snapshots = self.snapshots()?;
+        self.ask_all(Command::CreditRules)?;
         let rows = self.desired.ports.iter().map(|spec| {
             let held = self.held.get(&spec.id);
             let mut sum = PortCounters::default();
@@ -234,6 +236,11 @@ impl Control {
                 sum.tx_bytes += counters.tx_bytes;
                 sum.tx_dropped += counters.tx_no_room + counters.tx_down;
                 sum.tx_errors += counters.tx_errors;
+            }
+            let port = self.ledger.tables().port(PortIndex(spec.id.0));
+            if let Some(crossings) = port.and_then(|port| port.crossings.as_ref()) {
+                (sum.rx_packets, sum.rx_bytes) = crossings.rx.sums();
+                (sum.tx_packets, sum.tx_bytes) = crossings.tx.sums();
             }
             PortStats {
                 port: spec.id,

@@ -10,7 +10,6 @@
 //! where `dp_hash` is here what the default is.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use vswitch_flow::field::Prerequisite;
 use vswitch_flow::group::SelectionMethod;
@@ -19,6 +18,7 @@ use vswitch_flow::{Action, Bucket, Field, FlowKey, FlowMask, Group, GroupKind, O
 
 use super::shelf::Users;
 use super::tables::{Bridge, Tables};
+use super::traffic::Traffic;
 use crate::tick::Tick;
 
 /// Most groups of a bridge: as many as ports, so that each can have one of its own.
@@ -26,25 +26,6 @@ pub const GROUPS_MAX: usize = 65_536;
 
 /// Groups that one asks another whether it is alive, as `MAX_LIVENESS_RECURSION` of Open vSwitch.
 const LIVENESS_DEPTH: usize = 128;
-
-/// Packets and bytes.
-#[derive(Debug, Default)]
-struct Traffic {
-    packets: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Traffic {
-    fn add(&self, packets: u64, bytes: u64) {
-        self.packets.fetch_add(packets, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn sums(&self) -> (u64, u64) {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (load(&self.packets), load(&self.bytes))
-    }
-}
 
 /// A group in force.
 #[derive(Debug)]

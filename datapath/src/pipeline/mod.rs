@@ -37,6 +37,7 @@ mod state;
 mod tables;
 mod trace;
 mod track;
+mod traffic;
 mod translate;
 mod tunnel;
 mod vlan;
@@ -70,6 +71,7 @@ pub use tables::{Bridge, Link, LookupCounters, Port, Refusal, Tables};
 pub use template::Template;
 pub use trace::{Start, Stretch, Trace, actions_text, resume_tracked, trace};
 pub use track::CtAction;
+pub use traffic::{Crossing, Crossings};
 pub use translate::{MAX_ACTIONS, MAX_DEPTH, MAX_ENTRIES, resume, translate, translate_out};
 
 /// One thing to do to a packet.
@@ -320,6 +322,8 @@ pub struct Translation {
     pub seen: Seen,
     /// The groups that it went by, to be credited with the packet.
     pub groups: Vec<(Arc<GroupEntry>, Pick)>,
+    /// The ports without devices that it crosses, to be credited with the packet.
+    pub crossings: Vec<(Arc<Crossings>, Crossing)>,
     /// What each packet does to flows.
     pub effects: Vec<Arc<Effect>>,
     /// What the packet teaches.

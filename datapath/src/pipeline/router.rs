@@ -22,6 +22,7 @@ use vswitch_flow::{Field, Prefix};
 use vswitch_packet::ipv6::solicited_node;
 use vswitch_packet::{EtherType, MacAddr};
 
+use super::traffic::Crossing;
 use super::translate::{Task, Walk};
 use super::{DpAction, hash};
 use crate::counters::DropReason;
@@ -471,6 +472,7 @@ impl Walk<'_> {
         let (to_field, from_field) = match EtherType(self.work.field(Field::EthType) as u16) {
             // Tags within the port's own are nobody's.
             EtherType::ARP if self.outer_vid() == 0 => {
+                self.cross_port(port, Crossing::Tx);
                 return self.bring(index, Errand::Hear);
             }
             EtherType::IPV4 if self.outer_vid() == 0 => (Field::Ipv4Dst, Field::Ipv4Src),
@@ -481,6 +483,7 @@ impl Walk<'_> {
         if is_group {
             return self.hear_group(index, own, to_field, to);
         }
+        self.cross_port(port, Crossing::Tx);
         self.routed |= bit_of(router.spec.id, to);
         let found = router.find(from, to);
         self.read_leading(to_field, found.to_bits);

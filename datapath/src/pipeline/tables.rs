@@ -31,6 +31,7 @@ use super::recent::Recent;
 use super::router::{Router, RouterPort, Routes, span};
 use super::rule::Rule;
 use super::shelf::Shelf;
+use super::traffic::Crossings;
 use super::vlan::Membership;
 use crate::fdb::{Fdb, MacKey};
 use crate::neigh::{NeighbourKey, Waiting};
@@ -119,6 +120,8 @@ pub struct Port {
     pub(super) bridge_at: usize,
     /// What it is to its router, if it is one's.
     pub router: Option<RouterPort>,
+    /// The traffic of a port without a device, which no queue counts.
+    pub crossings: Option<Arc<Crossings>>,
     pub(super) vlan: Membership,
     /// Mirrors that select what comes in and what goes out.
     pub(super) mirror_src: MirrorSet,
@@ -350,7 +353,7 @@ impl Tables {
     ) -> Result<Self, Refusal> {
         check(desired)?;
         let seed = previous.map_or(seed, |tables| tables.seed);
-        let mut ports = ports(desired);
+        let mut ports = ports(desired, previous);
         let routers = routers(desired, &ports, previous, seed);
         let mut bridges = Vec::with_capacity(desired.bridges.len());
         for spec in &desired.bridges {
@@ -613,7 +616,7 @@ fn check(desired: &Desired) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn ports(desired: &Desired) -> Vec<Option<Port>> {
+fn ports(desired: &Desired, previous: Option<&Tables>) -> Vec<Option<Port>> {
     let len = desired
         .ports
         .iter()
@@ -628,6 +631,11 @@ fn ports(desired: &Desired) -> Vec<Option<Port>> {
             if let PortKind::Router(own) = &spec.kind {
                 let at = desired.routers.iter().position(|r| r.id == own.router);
                 port.router = at.map(|at| RouterPort::new(own, at));
+            }
+            if !matches!(port.link, Link::Device) {
+                let old = previous.and_then(|tables| tables.port(port.index));
+                let old = old.and_then(|old| old.crossings.clone());
+                port.crossings = Some(old.unwrap_or_default());
             }
             *slot = Some(port);
         }
@@ -688,6 +696,7 @@ fn port(spec: &PortSpec, bridge_at: usize) -> Port {
         config: spec.config,
         bridge_at,
         router: None,
+        crossings: None,
         vlan: Membership::new(&spec.vlan),
         mirror_src: 0,
         mirror_dst: 0,

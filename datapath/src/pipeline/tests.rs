@@ -370,6 +370,25 @@ fn a_patch_leads_on_and_leaves_no_trace_behind() {
 }
 
 #[test]
+fn ports_without_devices_count_what_crosses_them_whatever_tables_come_after() {
+    let tables = patched(2);
+    let tables = with_flows(&tables, 1, vec![flow(0, Match::any(), &[output(2)])]);
+    let tables = with_flows(&tables, 2, vec![flow(0, Match::any(), &[output(11)])]);
+    let answer = run(&tables, &key(1, 2), 1);
+    for (crossings, way) in &answer.crossings {
+        crossings.credit(*way, 3, 300);
+    }
+    let tables = with_flows(&tables, 2, Vec::new());
+    let sums = |port| {
+        let crossings = tables.port(PortIndex(port))?.crossings.as_ref()?;
+        Some((crossings.rx.sums(), crossings.tx.sums()))
+    };
+    assert_eq!(sums(2), Some(((0, 0), (3, 300))));
+    assert_eq!(sums(12), Some(((3, 300), (0, 0))));
+    assert_eq!(sums(1), None, "queues count what devices have");
+}
+
+#[test]
 fn a_patch_needs_a_peer_that_agrees() {
     let tables = patched(3);
     let tables = with_flows(&tables, 1, vec![flow(0, Match::any(), &[output(2)])]);

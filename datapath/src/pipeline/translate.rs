@@ -27,6 +27,7 @@ use super::rule::Rule;
 use super::state::{Emitted, State, Unknown, Working};
 use super::tables::{Bridge, Link, Port, Tables};
 use super::trace::{Node, Trace};
+use super::traffic::Crossing;
 use super::{DpAction, Effect, Learn, Lookup, Punt, Same, Translation, vlan};
 use crate::counters::DropReason;
 use crate::fdb::Dep;
@@ -555,6 +556,7 @@ impl<'a> Walk<'a> {
         let crossed = self.work.state.depth > 0;
         self.work.begin(port.of_port, crossed);
         self.name_bridge();
+        self.cross_port(port, Crossing::Rx);
         if port.config.down {
             return self.note(DropReason::PortConfig);
         }
@@ -1066,6 +1068,13 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Has a port without a device count the packet.
+    pub(super) fn cross_port(&mut self, port: &Port, way: Crossing) {
+        if let Some(crossings) = &port.crossings {
+            self.out.crossings.push((Arc::clone(crossings), way));
+        }
+    }
+
     /// Goes on at the other end of a patch.
     fn cross(&mut self, from: PortIndex, peer: Option<PortIndex>) {
         let connected = peer.filter(|peer| {
@@ -1074,7 +1083,12 @@ impl<'a> Walk<'a> {
                 .is_some_and(|port| port.link == Link::Patch(Some(from)))
         });
         match connected {
-            Some(peer) => self.later(Task::Enter(peer)),
+            Some(peer) => {
+                if let Some(port) = self.tables.port(from) {
+                    self.cross_port(port, Crossing::Tx);
+                }
+                self.later(Task::Enter(peer));
+            }
             None => self.note(DropReason::PatchUnconnected),
         }
     }

@@ -22,6 +22,7 @@ use vswitch_flow::{Field, FlowKey, FlowMask};
 use vswitch_packet::{EtherType, MacAddr, Protocol};
 
 use super::tables::Port;
+use super::traffic::Crossing;
 use super::translate::{Task, Visit, Walk};
 use super::{DpAction, Effect, vlan};
 use crate::counters::DropReason;
@@ -130,6 +131,7 @@ impl Walk<'_> {
             let (local, remote, name) = (headers.local, headers.remote, &port.name);
             format!("tunneling from {src} {local} to {dst} {remote} by {kind} {name}")
         });
+        self.cross_port(port, Crossing::Tx);
         let outer = key_of(&headers);
         let template = Template::new(port.index, headers, hop.mtu).within(port.mtu);
         self.work.emit_lasting(DpAction::Encap(Arc::new(template)));
