@@ -3,10 +3,10 @@
 //! `cargo xtask bench contest [-- --quick]`, as root. All contenders stand at once and take turns in
 //! every repeat, so that a machine that changes its mind does so for all; a figure is the median
 //! of the repeats. Packets and bytes are counted at the receiver. The switch's worker and the bare
-//! forwarders are pinned to core 1, the XDP source and whoever sends over TCP to core 0, receivers
-//! and ping-pong to nothing. Congestion control is cubic, which the sending sockets choose before
-//! they connect. Before each turn, with everything of ours asleep, the run notes how busy the
-//! machine is anyway, and marks turns that something disturbed.
+//! forwarders are pinned to core 1, the XDP source, whoever sends over TCP and both ends of
+//! ping-pong to core 0, receivers over TCP to nothing. Congestion control is cubic, which the
+//! sending sockets choose before they connect. Before each turn, with everything of ours asleep,
+//! the run notes how busy the machine is anyway, and marks turns that something disturbed.
 //!
 //! The folder `contest` of the run gets `summary.md`, `raw.csv` and a plot for each measure.
 #![forbid(unsafe_code)]
@@ -155,8 +155,8 @@ fn run() -> Result<()> {
         samples: Vec::new(),
         notes: format!(
             "Contenders took turns in every repeat; figures are counted at the receiver. Worker and \
-             bare forwarders on core 1, XDP source and TCP sender on core 0, receivers and ping-pong \
-             unpinned; cubic. XDP frames \
+             bare forwarders on core 1, XDP source and TCP sender on core 0, as are both ends of \
+             ping-pong, receivers unpinned; cubic. XDP frames \
              flatter AF_XDP: there is no socket on the sender's side. Hosts behind the bare AF_XDP \
              forwarder have checksum offload off, which it cannot carry; all others have every offload \
              on. \"idle ports\" are {} TAP ports, up, on the same switch.",
@@ -186,7 +186,9 @@ fn turn(contender: &Contender, plan: &Plan, run: &mut Run) -> Result<()> {
         run.note(&TCP, contender.name(), sent.gbit_per_second());
     }
     if contender.has_latency() {
-        let latency = traffic::ping_pong(left, right, contender.address(), plan.round_trips)?;
+        let core = Some(scene::SOURCE_CORE);
+        let address = contender.address();
+        let latency = traffic::ping_pong_on(core, left, right, address, plan.round_trips)?;
         run.note(&P50, contender.name(), latency.p50.as_secs_f64() * 1e6);
         run.note(&P99, contender.name(), latency.p99.as_secs_f64() * 1e6);
     }

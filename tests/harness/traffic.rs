@@ -205,10 +205,7 @@ pub fn tcp_rate_on(
         })
     })?;
     let sent = from.run(|| {
-        if let Some(core) = core {
-            let bound = vswitch_sys::affinity::pin(core);
-            ensure!(bound, "the machine has no core {core} for this process");
-        }
+        bind_to(core)?;
         let mut stream = connect(target)?;
         let block = vec![0x5a; BLOCK];
         let end = Instant::now() + time;
@@ -224,7 +221,7 @@ pub fn tcp_rate_on(
 /// Sends one datagram of every size to an echo at `address` (one of `to`'s) and compares what comes
 /// back. None may be lost: only one is on its way at a time.
 pub fn udp_echo(from: &Namespace, to: &Namespace, address: IpAddr, sizes: &[usize]) -> Result<()> {
-    let (target, echo) = start_echo(to, address)?;
+    let (target, echo) = start_echo(None, to, address)?;
     let outcome = from.run(|| {
         let socket = UdpSocket::bind((unspecified(address), 0))?;
         socket.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -249,10 +246,15 @@ pub fn udp_echo(from: &Namespace, to: &Namespace, address: IpAddr, sizes: &[usiz
 }
 
 /// An empty datagram ends an echo; nobody else sends one.
-fn start_echo(to: &Namespace, address: IpAddr) -> Result<(SocketAddr, JoinHandle<Result<()>>)> {
+fn start_echo(
+    core: Option<usize>,
+    to: &Namespace,
+    address: IpAddr,
+) -> Result<(SocketAddr, JoinHandle<Result<()>>)> {
     let socket = to.run(|| Ok(UdpSocket::bind((address, 0))?))?;
     let target = socket.local_addr()?;
     let echo = to.spawn(move || {
+        bind_to(core)?;
         let mut buffer = vec![0; 65536];
         loop {
             let (length, peer) = socket.recv_from(&mut buffer)?;
@@ -337,6 +339,15 @@ pub fn await_ping(from: &Namespace, address: IpAddr, limit: Duration) -> Result<
     })
 }
 
+/// Binds the thread to a core, if one is given.
+fn bind_to(core: Option<usize>) -> Result<()> {
+    if let Some(core) = core {
+        let bound = vswitch_sys::affinity::pin(core);
+        ensure!(bound, "the machine has no core {core} for this process");
+    }
+    Ok(())
+}
+
 /// The distribution of round-trip times.
 #[derive(Debug, Clone, Copy)]
 pub struct Latency {
@@ -351,8 +362,21 @@ pub fn ping_pong(
     address: IpAddr,
     count: usize,
 ) -> Result<Latency> {
-    let (target, echo) = start_echo(to, address)?;
+    ping_pong_on(None, from, to, address, count)
+}
+
+/// The same with both ends bound to a core, counted from 0; otherwise the scheduler decides in every
+/// run anew who has to wake up whose core.
+pub fn ping_pong_on(
+    core: Option<usize>,
+    from: &Namespace,
+    to: &Namespace,
+    address: IpAddr,
+    count: usize,
+) -> Result<Latency> {
+    let (target, echo) = start_echo(core, to, address)?;
     let times = from.run(|| {
+        bind_to(core)?;
         let socket = UdpSocket::bind((unspecified(address), 0))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.connect(target)?;
