@@ -1,6 +1,13 @@
 //! The frame pool of a worker and the queues that balance several of them.
+//!
+//! A worker takes the frame that it freed last: its bytes are still in the core's own cache, and memory that
+//! no burst has needed yet is never touched. The queues between workers are first in, first out, so a frame
+//! that goes by them is as cold as memory gets; a worker keeps as many as a burst of super-frames is cut
+//! into, and gives away those that it has not used for longest.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use vswitch_sys::memory::{Class, Frame, Region};
@@ -12,12 +19,20 @@ use crate::port::PortIndex;
 /// Frames that move between a worker's own store and the shared queue at a time.
 const BLOCK_LEN: usize = 64;
 
+/// Most free frames of a class that a worker keeps: more than a batch of super-frames is cut into.
+const STORE_MAX: usize = 2048;
+
+/// Workers together keep at most one free frame of this many, for others to find some.
+const STORES_SHARE: usize = 8;
+
 /// Frames that no worker holds, shared by all pools of a process.
 #[derive(Debug)]
 pub struct SharedFrames {
     region: &'static Region,
     chunks: ArrayQueue<Frame>,
     larges: ArrayQueue<Frame>,
+    /// Pools that draw on it.
+    pools: AtomicUsize,
 }
 
 impl SharedFrames {
@@ -31,6 +46,7 @@ impl SharedFrames {
             region,
             chunks: ArrayQueue::new(chunks.max(1) as usize),
             larges: ArrayQueue::new(larges.max(1) as usize),
+            pools: AtomicUsize::new(0),
         };
         for frame in frames {
             shared.put(frame);
@@ -50,12 +66,23 @@ impl SharedFrames {
         (self.chunks.len(), self.larges.len())
     }
 
-    /// Puts a free frame into the queue of its class.
-    fn put(&self, frame: Frame) {
-        let queue = match frame.class() {
+    fn queue(&self, class: Class) -> &ArrayQueue<Frame> {
+        match class {
             Class::Chunk => &self.chunks,
             Class::Large => &self.larges,
-        };
+        }
+    }
+
+    /// How many free frames of a class one pool may keep now.
+    fn store_max(&self, class: Class) -> usize {
+        let pools = self.pools.load(Ordering::Relaxed).max(1);
+        let share = self.queue(class).capacity() / (STORES_SHARE * pools);
+        share.clamp(2 * BLOCK_LEN, STORE_MAX)
+    }
+
+    /// Puts a free frame into the queue of its class.
+    fn put(&self, frame: Frame) {
+        let queue = self.queue(frame.class());
         // A queue is as long as its class has frames, so it cannot be full.
         if let Err(frame) = queue.push(frame) {
             std::mem::forget(frame);
@@ -77,8 +104,9 @@ impl Drop for SharedFrames {
 #[derive(Debug)]
 pub struct FramePool {
     shared: Arc<SharedFrames>,
-    chunks: Vec<Frame>,
-    larges: Vec<Frame>,
+    /// Free frames, the one that was freed last at the back.
+    chunks: VecDeque<Frame>,
+    larges: VecDeque<Frame>,
     /// Emptied tails, kept so that a super-frame needs no allocation.
     #[expect(clippy::vec_box, reason = "a packet takes the box as it is")]
     tails: Vec<Box<Tail>>,
@@ -88,10 +116,11 @@ impl FramePool {
     /// An empty store that draws on `shared`.
     #[must_use]
     pub fn new(shared: Arc<SharedFrames>) -> Self {
+        shared.pools.fetch_add(1, Ordering::Relaxed);
         Self {
             shared,
-            chunks: Vec::with_capacity(2 * BLOCK_LEN),
-            larges: Vec::with_capacity(2 * BLOCK_LEN),
+            chunks: VecDeque::with_capacity(STORE_MAX),
+            larges: VecDeque::with_capacity(STORE_MAX),
             tails: Vec::with_capacity(BLOCK_LEN),
         }
     }
@@ -105,7 +134,7 @@ impl FramePool {
     /// A free chunk, or `None` when the region is exhausted.
     #[inline]
     pub fn chunk(&mut self) -> Option<Frame> {
-        match self.chunks.pop() {
+        match self.chunks.pop_back() {
             Some(frame) => Some(frame),
             None => refill(&mut self.chunks, &self.shared.chunks),
         }
@@ -147,7 +176,7 @@ impl FramePool {
     /// A free large frame, or `None` when all are in use.
     #[inline]
     pub fn large(&mut self) -> Option<Frame> {
-        match self.larges.pop() {
+        match self.larges.pop_back() {
             Some(frame) => Some(frame),
             None => refill(&mut self.larges, &self.shared.larges),
         }
@@ -157,13 +186,14 @@ impl FramePool {
     #[inline]
     pub fn free(&mut self, frame: Frame) {
         let shared = &self.shared;
-        let own = match frame.class() {
+        let class = frame.class();
+        let own = match class {
             Class::Chunk => &mut self.chunks,
             Class::Large => &mut self.larges,
         };
-        own.push(frame);
-        if own.len() == 2 * BLOCK_LEN {
-            for frame in own.drain(BLOCK_LEN..) {
+        own.push_back(frame);
+        if own.len().is_multiple_of(BLOCK_LEN) && own.len() >= shared.store_max(class) {
+            for frame in own.drain(..BLOCK_LEN) {
                 shared.put(frame);
             }
         }
@@ -239,18 +269,19 @@ impl FramePool {
 impl Drop for FramePool {
     fn drop(&mut self) {
         self.drain();
+        self.shared.pools.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cold]
-fn refill(own: &mut Vec<Frame>, shared: &ArrayQueue<Frame>) -> Option<Frame> {
+fn refill(own: &mut VecDeque<Frame>, shared: &ArrayQueue<Frame>) -> Option<Frame> {
     for _ in 0..BLOCK_LEN {
         match shared.pop() {
-            Some(frame) => own.push(frame),
+            Some(frame) => own.push_back(frame),
             None => break,
         }
     }
-    own.pop()
+    own.pop_back()
 }
 
 #[cfg(test)]
@@ -289,6 +320,37 @@ mod tests {
         pool.drop_packet(copy);
         pool.drain();
         assert_eq!(shared.free_len(), (200, 4));
+    }
+
+    #[test]
+    fn a_burst_comes_out_of_the_frames_of_the_one_before() {
+        let shared = SharedFrames::new(16_384, 0).expect("mmap");
+        let mut pool = FramePool::new(Arc::clone(&shared));
+        let mut burst = || {
+            let mut frames: Vec<_> = (0..1500).map_while(|_| pool.chunk()).collect();
+            let mut places: Vec<_> = frames.iter_mut().map(|f| f.bytes_mut().as_ptr()).collect();
+            for frame in frames {
+                pool.free(frame);
+            }
+            places.sort_unstable();
+            places
+        };
+        assert_eq!(burst(), burst());
+    }
+
+    #[test]
+    fn pools_leave_frames_for_others() {
+        let shared = SharedFrames::new(4096, 0).expect("mmap");
+        let mut pools: Vec<_> = (0..4)
+            .map(|_| FramePool::new(Arc::clone(&shared)))
+            .collect();
+        for pool in &mut pools {
+            let frames: Vec<_> = std::iter::from_fn(|| pool.chunk()).collect();
+            for frame in frames {
+                pool.free(frame);
+            }
+        }
+        assert!(shared.free_len().0 >= 4096 - 4096 / STORES_SHARE);
     }
 
     #[test]
