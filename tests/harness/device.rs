@@ -1,6 +1,7 @@
 //! Network devices as tests need them: veth pairs, addresses, MTU, moves and renames, made with
 //! the programs that users have (`ip`, `ethtool`).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -48,8 +49,18 @@ pub fn exists(namespace: &Namespace, device: &str) -> bool {
 /// A device's Ethernet address.
 pub fn mac(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
     let line = namespace.ip(&["-o", "link", "show", "dev", device])?;
-    let (_, rest) = line.split_once("link/ether ").context("no MAC address")?;
-    let text = rest.split_whitespace().next().context("no MAC address")?;
+    mac_after(&line, "link/ether")
+}
+
+/// The Ethernet address that a namespace's kernel has found for an address of its network.
+pub fn neighbour(namespace: &Namespace, address: IpAddr) -> Result<[u8; 6]> {
+    let line = namespace.ip(&["neigh", "show", &address.to_string()])?;
+    mac_after(&line, "lladdr")
+}
+
+fn mac_after(line: &str, word: &str) -> Result<[u8; 6]> {
+    let mut words = line.split_whitespace().skip_while(|at| *at != word);
+    let text = words.nth(1).context("no MAC address")?;
     let bytes: Vec<u8> = text
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16))
