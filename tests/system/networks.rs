@@ -20,8 +20,10 @@ const BACK: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
     type Row = (&'static str, fn() -> Result<()>);
-    let trials: [Row; 5] = [
+    let trials: [Row; 7] = [
         ("members_and_strangers", members_and_strangers),
+        ("nobody_is_somebody_else", nobody_is_somebody_else),
+        ("members_that_are_apart", members_that_are_apart),
         ("the_way_out_is_elected", way_out),
         ("what_fails_is_taken_back", taken_back),
         ("restarts", restarts),
@@ -147,6 +149,281 @@ fn members_and_strangers() -> Result<()> {
     }
     let gone = vsctl("network prune")?;
     ensure!(gone == "blue\ninner\nred\n", "{gone}");
+    ensure_nothing_left(&switch, &here, &named)
+}
+
+/// Endpoints are held to their own addresses, whatever they say.
+fn nobody_is_somebody_else() -> Result<()> {
+    let here = Namespace::here()?;
+    let named = namespaces()?;
+    let mut switch = Switch::start()?;
+    let vsctl = |switch: &Switch, line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
+    let subnets = "--ipv6 --subnet 10.1.0.0/24 --subnet fd01::/64";
+    let names = "--opt com.docker.network.bridge.name=red0";
+    vsctl(&switch, &format!("network create red {subnets} {names}"))?;
+    for name in ["c1", "c2"] {
+        vsctl(&switch, &format!("sandbox create {name}"))?;
+        vsctl(&switch, &format!("network connect red {name}"))?;
+    }
+    let c1 = Namespace::named("c1")?;
+    let c2 = Namespace::named("c2")?;
+    for address in ["10.1.0.3", "fd01::3", "10.1.0.1", "fd01::1"] {
+        traffic::ping(&c1, ip(address), 56, 2)?;
+    }
+    // Addresses of the link are one's own, once it is known that nobody else has them.
+    let link = c2.ip(&["-o", "-6", "addr", "show", "dev", "eth0", "scope", "link"])?;
+    let link = link.split_whitespace().nth(3).context("an address")?;
+    let link = link.split('/').next().context("an address")?;
+    let link = format!("{link}%eth0");
+    let words = ["-c", "10", "-i", "0.5", "-W", "1", link.as_str()];
+    c1.must("ping", &words)?;
+
+    let listed = vsctl(&switch, "list-ports red0")?;
+    let listed: Vec<&str> = listed.lines().collect();
+    let port = |switch: &Switch, name: &str| -> Result<String> {
+        let shown = vsctl(switch, &format!("endpoint inspect red/{name}"))?;
+        let line = shown
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("port "));
+        Ok(line.context("a port")?.to_owned())
+    };
+    let from = port(&switch, "c1")?;
+    ensure!(listed.contains(&from.as_str()), "{listed:?} has no {from}");
+    // What the flows do with what c1 might say. Its own are 02:42:0a:01:00:02, 10.1.0.2 and fd01::2.
+    let own = "dl_src=02:42:0a:01:00:02";
+    let other = "dl_src=02:42:0a:01:00:03";
+    let arp = "arp,dl_dst=ff:ff:ff:ff:ff:ff,arp_op=2";
+    let icmp6 = "icmp6,dl_dst=33:33:00:00:00:01,nw_ttl=255,ipv6_dst=ff02::1";
+    let says = [
+        (true, format!("{own},ip,nw_src=10.1.0.2,nw_dst=10.1.0.3")),
+        (false, format!("{own},ip,nw_src=10.1.0.3,nw_dst=10.1.0.1")),
+        (false, format!("{other},ip,nw_src=10.1.0.2,nw_dst=10.1.0.3")),
+        (
+            false,
+            format!("{own},ip,nw_src=0.0.0.0,nw_dst=255.255.255.255"),
+        ),
+        (
+            true,
+            format!("{own},ipv6,ipv6_src=fd01::2,ipv6_dst=fd01::3"),
+        ),
+        (
+            false,
+            format!("{own},ipv6,ipv6_src=fd01::3,ipv6_dst=fd01::1"),
+        ),
+        (
+            true,
+            format!("{own},ipv6,ipv6_src=fe80::42:aff:fe01:2,ipv6_dst=ff02::1"),
+        ),
+        (
+            false,
+            format!("{own},ipv6,ipv6_src=fe80::1,ipv6_dst=ff02::1"),
+        ),
+        (
+            true,
+            format!("{own},{arp},arp_sha=02:42:0a:01:00:02,arp_spa=10.1.0.2"),
+        ),
+        (
+            true,
+            format!("{own},{arp},arp_sha=02:42:0a:01:00:02,arp_spa=0.0.0.0"),
+        ),
+        (
+            false,
+            format!("{own},{arp},arp_sha=02:42:0a:01:00:02,arp_spa=10.1.0.1"),
+        ),
+        (
+            false,
+            format!("{own},{arp},arp_sha=02:42:0a:01:00:09,arp_spa=10.1.0.2"),
+        ),
+        // Neighbour advertisements and solicitations.
+        (
+            true,
+            format!(
+                "{own},{icmp6},ipv6_src=fd01::2,icmp_type=136,nd_target=fd01::2,nd_tll=02:42:0a:01:00:02"
+            ),
+        ),
+        (
+            false,
+            format!(
+                "{own},{icmp6},ipv6_src=fd01::2,icmp_type=136,nd_target=fd01::1,nd_tll=02:42:0a:01:00:02"
+            ),
+        ),
+        (
+            false,
+            format!(
+                "{own},{icmp6},ipv6_src=fd01::2,icmp_type=136,nd_target=fd01::2,nd_tll=02:42:0a:01:00:09"
+            ),
+        ),
+        (
+            true,
+            format!("{own},{icmp6},ipv6_src=::,icmp_type=135,nd_target=fd01::2"),
+        ),
+        (
+            false,
+            format!("{own},{icmp6},ipv6_src=::,icmp_type=135,nd_target=fd01::1"),
+        ),
+        (
+            false,
+            format!(
+                "{own},{icmp6},ipv6_src=fd01::2,icmp_type=135,nd_target=fd01::1,nd_sll=02:42:0a:01:00:09"
+            ),
+        ),
+        // No member is a router.
+        (
+            false,
+            format!("{own},{icmp6},ipv6_src=fe80::42:aff:fe01:2,icmp_type=134"),
+        ),
+        (
+            false,
+            format!("{own},{icmp6},ipv6_src=fe80::42:aff:fe01:2,icmp_type=137"),
+        ),
+        (
+            true,
+            format!("{own},dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x88b5"),
+        ),
+        (
+            false,
+            format!("{other},dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x88b5"),
+        ),
+    ];
+    for (passes, flow) in &says {
+        let flow = format!("in_port={from},{flow}");
+        let told = switch.vsctl(&["trace", "red0", &flow])?;
+        let last = told.lines().last().context("a trace ends with actions")?;
+        let drops = last == "Datapath actions: drop";
+        ensure!(drops != *passes, "{flow}: {told}");
+    }
+    // And what the kernels see of it.
+    c1.ip(&["addr", "add", "10.1.0.99/24", "dev", "eth0"])?;
+    let spoof = c1.collect(
+        "ping",
+        &["-c", "1", "-W", "1", "-I", "10.1.0.99", "10.1.0.3"],
+    )?;
+    ensure!(!spoof.status.success(), "a foreign address is heard");
+    let dropped = vsctl(&switch, "drops")?;
+    ensure!(dropped.contains("rule_drop"), "{dropped}");
+    c1.ip(&["link", "set", "eth0", "address", "02:42:0a:01:00:09"])?;
+    traffic::ensure_no_ping(&c1, ip("10.1.0.3"), 56)?;
+    c1.ip(&["link", "set", "eth0", "address", "02:42:0a:01:00:02"])?;
+    traffic::await_ping(&c1, ip("10.1.0.3"), BACK)?;
+    // The flows are there after any restart, those of endpoints that are gone are not.
+    let dumped = |switch: &Switch| -> Result<Vec<String>> {
+        let text = switch.vsctl(&["dump-flows", "red0", "--no-stats"])?;
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        Ok(lines)
+    };
+    let before = dumped(&switch)?;
+    switch.kill_control()?;
+    switch.kill_datapath()?;
+    switch.start_control()?;
+    let after = dumped(&switch)?;
+    ensure!(after == before, "{before:#?} {after:#?}");
+    vsctl(&switch, "network disconnect red c1")?;
+    vsctl(&switch, "network connect red c1")?;
+    let between = dumped(&switch)?;
+    ensure!(between.len() == before.len(), "{between:#?}");
+    vsctl(&switch, "network disconnect red c1")?;
+    vsctl(&switch, "network disconnect red c2")?;
+    let rest = dumped(&switch)?;
+    let is_left = |line: &String| line.contains("02:42:0a:01:00:0") || line.contains("in_port=1");
+    ensure!(!rest.iter().any(is_left), "{rest:#?}");
+    // Who asks for it may say anything.
+    let option = "--opt vswitch.antispoof=false";
+    vsctl(
+        &switch,
+        &format!("network create free --subnet 10.2.0.0/24 {option}"),
+    )?;
+    for name in ["c1", "c2"] {
+        vsctl(&switch, &format!("network connect free {name}"))?;
+    }
+    c1.ip(&["addr", "add", "10.2.0.99/24", "dev", "eth0"])?;
+    c1.must(
+        "ping",
+        &["-c", "1", "-W", "2", "-I", "10.2.0.99", "10.2.0.3"],
+    )?;
+    drop((c1, c2));
+    for name in ["c1", "c2"] {
+        vsctl(&switch, &format!("sandbox rm {name}"))?;
+    }
+    vsctl(&switch, "network prune")?;
+    ensure_nothing_left(&switch, &here, &named)
+}
+
+/// Without communication between containers members reach the host and nobody else.
+fn members_that_are_apart() -> Result<()> {
+    let here = Namespace::here()?;
+    let named = namespaces()?;
+    let switch = Switch::start()?;
+    let vsctl = |line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
+    let option = "--opt com.docker.network.bridge.enable_icc=false";
+    let subnets = "--ipv6 --subnet 10.1.0.0/24 --subnet fd01::/64";
+    vsctl(&format!("network create red {subnets} {option}"))?;
+    vsctl("network create blue --subnet 10.2.0.0/24")?;
+    for name in ["c1", "c2"] {
+        vsctl(&format!("sandbox create {name}"))?;
+        vsctl(&format!("network connect red {name}"))?;
+    }
+    vsctl("network connect blue c2")?;
+    let c1 = Namespace::named("c1")?;
+    let c2 = Namespace::named("c2")?;
+    for (from, to) in [(&c1, "10.1.0.3"), (&c2, "10.1.0.2")] {
+        traffic::ping(from, ip("10.1.0.1"), 1600, 2)?;
+        traffic::ping(from, ip("fd01::1"), 56, 2)?;
+        traffic::ensure_no_ping(from, ip(to), 56)?;
+    }
+    traffic::ensure_no_ping(&c1, ip("fd01::3"), 56)?;
+    // Who knows a neighbour's address without having asked gets no further.
+    c1.ip(&[
+        "neigh",
+        "replace",
+        "10.1.0.3",
+        "lladdr",
+        "02:42:0a:01:00:03",
+        "dev",
+        "eth0",
+    ])?;
+    traffic::ensure_no_ping(&c1, ip("10.1.0.3"), 56)?;
+    for address in ["10.1.0.2", "10.1.0.3", "fd01::2", "fd01::3"] {
+        traffic::ping(&here, ip(address), 56, 2)?;
+    }
+    traffic::tcp(&here, &c1, ip("10.1.0.2"), 5_000_000)?;
+    for (from, to, verdict, carried) in [
+        (
+            "red/c1",
+            "red/c2",
+            "red/c1 does not reach red/c2: members of network red do not",
+            false,
+        ),
+        (
+            "red/c1",
+            "blue/c2",
+            "red/c1 does not reach blue/c2: networks red and blue are apart",
+            false,
+        ),
+        (
+            "red/c2",
+            "blue/c2",
+            "are apart; its sandbox has blue/c2 there",
+            false,
+        ),
+        (
+            "blue/c2",
+            "blue/c2",
+            "blue/c2 reaches blue/c2: they are one endpoint",
+            true,
+        ),
+    ] {
+        let told = vsctl(&format!("network explain {from} {to}"))?;
+        let first = told.lines().next().unwrap_or_default();
+        ensure!(first.contains(verdict), "{told}");
+        let arrives = told.contains("Flows let it arrive");
+        ensure!(!arrives || carried, "{told}");
+    }
+    drop((c1, c2));
+    for name in ["c1", "c2"] {
+        vsctl(&format!("sandbox rm {name}"))?;
+    }
+    vsctl("network prune")?;
     ensure_nothing_left(&switch, &here, &named)
 }
 

@@ -250,6 +250,7 @@ pub const COMMANDS: &[Command] = &[
     network::PRUNE,
     network::CONNECT,
     network::DISCONNECT,
+    network::EXPLAIN,
     sandbox::CREATE,
     sandbox::LIST,
     sandbox::REMOVE,

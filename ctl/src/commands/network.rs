@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use vswitch_rpc::network::{
-    Created, Endpoint, Network, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkInspect,
-    NetworkLs, NetworkPrune, NetworkRm, Subnet,
+    Created, Endpoint, Explained, Network, NetworkConnect, NetworkCreate, NetworkDisconnect,
+    NetworkExplain, NetworkInspect, NetworkLs, NetworkPrune, NetworkRm, Subnet,
 };
 
 use super::Argument::{Flag, Repeated, Required, Valued};
@@ -78,6 +78,8 @@ pub(super) const CREATE: Command = Command {
            are apart. Prints the network's id. Options of the driver bridge:\n\n\
            com.docker.network.driver.mtu=N                the MTU of its interfaces\n\
            com.docker.network.bridge.name=NAME            the name of its bridge\n\
+           com.docker.network.bridge.enable_icc=false     members reach the host only\n\
+           vswitch.antispoof=false                        endpoints may use addresses that are not theirs\n\
            com.docker.network.container_iface_prefix=TEXT what interfaces are called in sandboxes",
     examples: &[
         example(
@@ -150,6 +152,72 @@ pub(super) const PRUNE: Command = Command {
     examples: &[example("vsctl network prune", "Tidy up")],
     run: Run::Ask(|_| Ok(NetworkPrune {}.into()), prints!(NetworkPrune, names)),
 };
+
+pub(super) const EXPLAIN: Command = Command {
+    words: &["network", "explain"],
+    aliases: &[],
+    arguments: &[
+        Required(
+            "FROM",
+            "An endpoint: NETWORK/NAME, its name, id, or the beginning of its id",
+        ),
+        Required("TO", "Another"),
+    ],
+    help: "Say whether one endpoint reaches another, and why",
+    long: "First what networks say of it, then what the switch would do with an echo request. Where the two do \
+           not agree, somebody has changed flows.",
+    examples: &[example(
+        "vsctl network explain red/c1 blue/c2",
+        "Why c1 does not reach c2",
+    )],
+    run: Run::Ask(
+        |typed| {
+            Ok(NetworkExplain {
+                from: typed.text("FROM"),
+                to: typed.text("TO"),
+            }
+            .into())
+        },
+        prints!(NetworkExplain, print_explained),
+    ),
+};
+
+fn print_explained(explained: &Explained, _: &Typed<'_>, page: &mut Page) {
+    let Explained { from, to, why, .. } = explained;
+    let verb = if explained.reaches {
+        "reaches"
+    } else {
+        "does not reach"
+    };
+    page.line(format_args!(
+        "{from} {} {to}: {why}",
+        page.paint(verb, Strong)
+    ));
+    let Some(story) = &explained.story else {
+        return;
+    };
+    page.line(format_args!("An echo request:"));
+    for line in &story.lines {
+        let indent = if line.is_empty() { "" } else { "  " };
+        page.line(format_args!("{indent}{line}"));
+    }
+    page.line(format_args!(
+        "  Datapath actions: {}",
+        story.datapath_actions
+    ));
+    if let Some(failure) = &story.failure {
+        page.line(format_args!("  {failure}"));
+    }
+    match explained.carried {
+        Some(true) if !explained.reaches => {
+            page.line(format_args!("Flows let it arrive all the same."));
+        }
+        Some(false) if explained.reaches => {
+            page.line(format_args!("Flows keep it from arriving."));
+        }
+        _ => {}
+    }
+}
 
 pub(super) const CONNECT: Command = Command {
     words: &["network", "connect"],

@@ -170,6 +170,7 @@ methods! {
     NetworkPrune(network::NetworkPrune) = "network-prune" -> Vec<String>;
     NetworkConnect(network::NetworkConnect) = "network-connect" -> network::Endpoint;
     NetworkDisconnect(network::NetworkDisconnect) = "network-disconnect" -> Done;
+    NetworkExplain(network::NetworkExplain) = "network-explain" -> network::Explained;
     EndpointLs(network::EndpointLs) = "endpoint-ls" -> Vec<network::Endpoint>;
     EndpointInspect(network::EndpointInspect) = "endpoint-inspect" -> network::Endpoint;
     SandboxCreate(sandbox::SandboxCreate) = "sandbox-create" -> network::Created;

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::flow::Story;
+
 /// `network-create`: makes a network. Words and defaults are Docker's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,6 +168,35 @@ pub struct NetworkDisconnect {
     pub network: String,
     /// The sandbox.
     pub sandbox: String,
+}
+
+/// `network-explain`: whether one endpoint reaches another, and why. Both as in [`EndpointInspect`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkExplain {
+    /// Who would begin.
+    pub from: String,
+    /// With whom.
+    pub to: String,
+}
+
+/// The answer to `network-explain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// `NETWORK/NAME`.
+    pub from: String,
+    /// `NETWORK/NAME`.
+    pub to: String,
+    /// What networks say.
+    pub reaches: bool,
+    /// Why they say so.
+    pub why: String,
+    /// Whether an echo request of the first leaves by the second's port; absent where no bridge would carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<bool>,
+    /// What is done with that request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub story: Option<Story>,
 }
 
 /// `endpoint-ls`: all endpoints, by network and name.

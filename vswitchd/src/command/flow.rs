@@ -181,7 +181,10 @@ impl Control {
     }
 
     /// Traces a packet.
-    pub(super) async fn follow(&mut self, request: TraceRequest) -> Result<Story, Refusal> {
+    pub(in crate::command) async fn follow(
+        &mut self,
+        request: TraceRequest,
+    ) -> Result<Story, Refusal> {
         let request = Request::Trace(Box::new(request));
         match self.dataplane.ask(&request).await? {
             Reply::Trace(report) => Ok(Story {

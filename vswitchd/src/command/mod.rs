@@ -87,6 +87,7 @@ impl Control {
             Call::NetworkPrune(_) => reply(self.network_prune().await),
             Call::NetworkConnect(call) => reply(self.network_connect(call).await),
             Call::NetworkDisconnect(call) => reply(self.network_disconnect(call).await),
+            Call::NetworkExplain(call) => reply(self.network_explain(call).await),
             Call::EndpointLs(_) => reply(self.endpoint_ls()),
             Call::EndpointInspect(call) => reply(self.endpoint_inspect(&call)),
             Call::SandboxCreate(call) => reply(self.sandbox_create(call).await),

@@ -3,15 +3,18 @@
 //! Law: a change is made by the datapath first and remembered after ([`Tables`]). What the datapath
 //! did by itself before is remembered before, so that both sides see everything in the same order.
 
+use std::collections::HashMap;
+
 use vswitch_dpapi::message::{Reply, Request};
 use vswitch_dpapi::{BridgeId, Change, ChangeRefusal, Event, Removal};
-use vswitch_flow::{FlowRule, FlowSelect};
+use vswitch_flow::{FlowCommand, FlowMod, FlowRule, FlowSelect};
 use vswitch_rpc::{Code, Refusal};
 
 use super::Control;
 use crate::dataplane::{DataplaneError, unexpected};
 use crate::driver;
 use crate::model::Bridge;
+use crate::model::containers::Id;
 use crate::openflow::tables::Tables;
 use crate::plan;
 
@@ -45,6 +48,29 @@ impl From<ChangeError> for Refusal {
     }
 }
 
+/// What makes the flows of a container network in `tables` those of `wanted`.
+fn differences(tables: &Tables, wanted: Vec<FlowRule>) -> Vec<Change> {
+    let key = |rule: &FlowRule| (rule.table, rule.priority, rule.matches.clone());
+    let old = tables
+        .flows()
+        .filter(|rule| rule.cookie == driver::bridge::COOKIE);
+    let mut old: HashMap<_, FlowRule> = old.map(|rule| (key(&rule), rule)).collect();
+    let mut changes = Vec::new();
+    for rule in wanted {
+        let before = old.remove(&key(&rule));
+        if before.is_none_or(|before| before.instructions != rule.instructions) {
+            changes.push(FlowMod::new(FlowCommand::Add, rule).into());
+        }
+    }
+    let gone = old.into_values().map(|rule| FlowMod {
+        cookie: driver::bridge::COOKIE,
+        cookie_mask: u64::MAX,
+        ..FlowMod::new(FlowCommand::DeleteStrict, rule)
+    });
+    changes.extend(gone.map(Change::from));
+    changes
+}
+
 impl Control {
     /// Makes changes, all or none, in this order.
     pub(crate) async fn change(
@@ -62,13 +88,17 @@ impl Control {
             self.recover().await?;
             answer = self.dataplane.ask(&request).await;
         }
-        let answer = answer?;
+        self.changed_by(&mut request, answer?)
+    }
+
+    /// Remembers what the datapath answered to changes.
+    fn changed_by(&mut self, request: &mut Request, answer: Reply) -> Result<(), ChangeError> {
         while let Some(event) = self.events.here() {
             self.happened(event);
         }
-        let changes = match &mut request {
-            Request::Change { changes, .. } => std::mem::take(changes),
-            _ => Vec::new(),
+        let (bridge, changes) = match request {
+            Request::Change { bridge, changes } => (bridge.0, std::mem::take(changes)),
+            other => return Err(DataplaneError::Refused(format!("{other:?} is no change")).into()),
         };
         match answer {
             Reply::Done => {
@@ -123,9 +153,43 @@ impl Control {
         let network = bridge.network.as_ref().and_then(|id| id.parse().ok());
         let containers = &self.belief.containers;
         match network.and_then(|id| containers.network_by_id(&id)) {
-            Some(network) => driver::bridge::flows(network, bridge),
+            Some(network) => {
+                let endpoints = containers.of_network(&network.id);
+                driver::bridge::flows(network, endpoints, bridge)
+            }
             None => plan::first_flows(bridge),
         }
+    }
+
+    /// Has the flows of container networks' bridges be those that follow from endpoints, of the networks that
+    /// `concerned` says. The datapath that knows a bridge may know it from before a change.
+    pub(super) async fn settle_networks(
+        &mut self,
+        concerned: impl Fn(&Id) -> bool,
+    ) -> Result<(), DataplaneError> {
+        let bridges = self.belief.switch.bridges.values();
+        let work: Vec<(u32, Vec<Change>)> = bridges
+            .filter_map(|bridge| {
+                let network: Id = bridge.network.as_ref()?.parse().ok()?;
+                let tables = self.tables.get(&bridge.id)?;
+                concerned(&network)
+                    .then(|| (bridge.id, differences(tables, self.first_flows(bridge))))
+            })
+            .filter(|(_, changes)| !changes.is_empty())
+            .collect();
+        for (bridge, changes) in work {
+            let mut request = Request::Change {
+                bridge: BridgeId(bridge),
+                changes,
+            };
+            let answer = self.dataplane.ask(&request).await?;
+            match self.changed_by(&mut request, answer) {
+                Ok(()) => {}
+                Err(ChangeError::Dataplane(error)) => return Err(error),
+                Err(refused) => return Err(DataplaneError::Refused(refused.to_string())),
+            }
+        }
+        Ok(())
     }
 
     /// Has the datapath take the flows, groups and meters of a bridge that we remember, or those

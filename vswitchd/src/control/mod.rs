@@ -198,6 +198,10 @@ impl Control {
         for bridge in fresh {
             self.set_tables(bridge).await?;
         }
+        // An endpoint is held to what it may say before it can say anything.
+        let changed = self.belief.containers.changed_networks(&before.containers);
+        self.settle_networks(|network| changed.contains(network))
+            .await?;
         for id in new {
             self.attach(*id).await?;
         }

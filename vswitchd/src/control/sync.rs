@@ -107,6 +107,7 @@ impl Control {
                 self.set_tables(bridge).await?;
             }
         }
+        self.settle_networks(|_| true).await?;
         self.set_all_routes().await?;
         for port in &ports {
             self.port_since.entry(port.id).or_insert_with(Instant::now);

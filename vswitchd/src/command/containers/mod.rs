@@ -5,6 +5,7 @@
 //! back.
 
 mod attach;
+mod explain;
 mod network;
 mod sandbox;
 mod tell;

@@ -5,8 +5,10 @@
 //! device and the members, whatever the host's kernel would forward: two networks are apart, and nobody
 //! leaves a network yet.
 
+mod flows;
 mod options;
 mod plan;
 
+pub use flows::{COOKIE, flows};
 pub use options::Options;
-pub use plan::{add_network, bridge_name, endpoint_of, flows, local_addresses, port, port_name};
+pub use plan::{add_network, bridge_name, endpoint_of, local_addresses, port, port_name};

@@ -14,7 +14,9 @@ const MTU_MAX: u32 = 65_521;
 const MTU: &str = "com.docker.network.driver.mtu";
 const BRIDGE: &str = "com.docker.network.bridge.name";
 const PREFIX: &str = "com.docker.network.container_iface_prefix";
-const ALLOWED: [&str; 3] = [MTU, BRIDGE, PREFIX];
+const ICC: &str = "com.docker.network.bridge.enable_icc";
+const ANTISPOOF: &str = "vswitch.antispoof";
+const ALLOWED: [&str; 5] = [MTU, BRIDGE, PREFIX, ICC, ANTISPOOF];
 
 /// What a network says to its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,22 @@ pub struct Options {
     pub bridge: Option<String>,
     /// What interfaces are called in sandboxes, before their number.
     pub prefix: String,
+    /// Members reach each other (inter-container communication).
+    pub icc: bool,
+    /// Endpoints are held to their own addresses.
+    pub antispoof: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mtu: None,
+            bridge: None,
+            prefix: "eth".into(),
+            icc: true,
+            antispoof: true,
+        }
+    }
 }
 
 impl Options {
@@ -33,11 +51,7 @@ impl Options {
     /// # Errors
     /// For an option that is not known here, or a value that it does not take.
     pub fn read(options: &BTreeMap<String, String>) -> Result<Self, CnmError> {
-        let mut read = Self {
-            mtu: None,
-            bridge: None,
-            prefix: "eth".into(),
-        };
+        let mut read = Self::default();
         for (key, value) in options {
             let fails = |why: &str| {
                 Err(CnmError::Unfit(format!(
@@ -49,6 +63,15 @@ impl Options {
                     Ok(mtu) if (MTU_MIN..=MTU_MAX).contains(&mtu) => read.mtu = Some(mtu),
                     _ => return fails("it takes a number of bytes from 1280 to 65521"),
                 },
+                ICC | ANTISPOOF => {
+                    let Some(said) = boolean(value) else {
+                        return fails("it takes true or false");
+                    };
+                    match key.as_str() {
+                        ICC => read.icc = said,
+                        _ => read.antispoof = said,
+                    }
+                }
                 BRIDGE => {
                     if let Err(error) = name::check(Named::Bridge, value) {
                         return fails(&error.to_string());
@@ -89,6 +112,15 @@ impl Options {
     }
 }
 
+/// What Go's `strconv.ParseBool` takes, by which Docker reads such options.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +135,8 @@ mod tests {
         let options = read(MTU, "9000").expect("good");
         assert_eq!((options.mtu, options.prefix.as_str()), (Some(9000), "eth"));
         assert_eq!(read(PREFIX, "net").expect("good").prefix, "net");
+        assert!(!read(ICC, "0").expect("good").icc);
+        assert!(!read(ANTISPOOF, "false").expect("good").antispoof);
         assert_eq!(
             read(BRIDGE, "br0").expect("good").bridge.as_deref(),
             Some("br0")
@@ -118,6 +152,8 @@ mod tests {
             (BRIDGE, "a name that is long", "longer than 15 bytes"),
             (PREFIX, "exactly13byte", "up to 12 bytes"),
             (PREFIX, "eth0", "not ending in a digit"),
+            (ICC, "no", "it takes true or false"),
+            (ANTISPOOF, "", "it takes true or false"),
             (
                 "colour",
                 "red",

@@ -1,10 +1,6 @@
-//! What a network and its endpoints are in the switch: a bridge with flows, and ports.
-
-use std::net::IpAddr;
+//! What a network and its endpoints are in the switch: a bridge and ports.
 
 use ipnet::IpNet;
-use vswitch_flow::action::{Action, OfPort};
-use vswitch_flow::{Field, FlowRule, Match};
 use vswitch_rpc::port::Kind;
 
 use super::Options;
@@ -12,21 +8,7 @@ use crate::ipam::Family;
 use crate::model::containers::{CnmError, Containers, Endpoint, Network, Sandbox};
 use crate::model::port::PortSettings;
 use crate::model::switch::NewPort;
-use crate::model::{Bridge, ModelError, Switch};
-
-/// The cookie of a network's flows: `network` in ASCII.
-const COOKIE: u64 = u64::from_be_bytes(*b"\0network");
-
-/// `eth_type` of IPv4, ARP and IPv6.
-const IPV4: u16 = 0x0800;
-const ARP: u16 = 0x0806;
-const IPV6: u16 = 0x86dd;
-
-/// Priorities, the first that matches deciding: what the host may say and hear, then what it may not, then
-/// everything else.
-const HOST: u16 = 300;
-const NOT_HOST: u16 = 200;
-const MEMBERS: u16 = 0;
+use crate::model::{ModelError, Switch};
 
 /// The bridge of a network: named by it, or after its id.
 pub fn bridge_name(network: &Network) -> Result<String, CnmError> {
@@ -96,68 +78,6 @@ pub fn local_addresses(network: &Network) -> Vec<IpNet> {
         return Vec::new();
     }
     gateways(Family::V4).chain(gateways(Family::V6)).collect()
-}
-
-/// The flows of a network's bridge.
-pub fn flows(network: &Network, bridge: &Bridge) -> Vec<FlowRule> {
-    let gateways: Vec<IpAddr> = local_addresses(network)
-        .iter()
-        .map(|address| address.addr())
-        .collect();
-    let from_host = || Match::any().with(Field::InPort, OfPort::LOCAL.0.into());
-    let mac = u64::from_be_bytes({
-        let [a, b, c, d, e, f] = bridge.mac;
-        [0, 0, a, b, c, d, e, f]
-    });
-    let to_host = || Match::any().with(Field::EthDst, u128::from(mac));
-    let typed = |matches: Match, kind: u16| matches.with(Field::EthType, kind.into());
-    let mut flows = vec![flow(MEMBERS, Match::any(), true)];
-    // The host's device is heard with the gateways' addresses and spoken to at them, and routes nothing.
-    flows.push(flow(NOT_HOST, from_host(), false));
-    flows.push(flow(NOT_HOST, typed(to_host(), IPV4), false));
-    flows.push(flow(NOT_HOST, typed(to_host(), IPV6), false));
-    if !gateways.is_empty() {
-        flows.push(flow(HOST, typed(from_host(), ARP), true));
-    }
-    for gateway in &gateways {
-        let (kind, source, destination) = match gateway {
-            IpAddr::V4(_) => (IPV4, Field::Ipv4Src, Field::Ipv4Dst),
-            IpAddr::V6(_) => (IPV6, Field::Ipv6Src, Field::Ipv6Dst),
-        };
-        let value = match gateway {
-            IpAddr::V4(address) => u128::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits(),
-        };
-        let from = typed(from_host(), kind).with(source, value);
-        let to = typed(to_host(), kind).with(destination, value);
-        flows.push(flow(HOST, from, true));
-        flows.push(flow(HOST, to, true));
-    }
-    if gateways.iter().any(IpAddr::is_ipv6) {
-        // Neighbours are found by addresses of the link (RFC 4861 §7.2.2).
-        let link = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).to_bits();
-        let mask = u128::MAX << 118;
-        let from = typed(from_host(), IPV6).with_masked(Field::Ipv6Src, link, mask);
-        let to = typed(to_host(), IPV6).with_masked(Field::Ipv6Dst, link, mask);
-        flows.push(flow(HOST, from, true));
-        flows.push(flow(HOST, to, true));
-    }
-    flows
-}
-
-fn flow(priority: u16, matches: Match, passes: bool) -> FlowRule {
-    let actions = if passes {
-        vec![Action::Output(OfPort::NORMAL)]
-    } else {
-        Vec::new()
-    };
-    FlowRule {
-        priority,
-        cookie: COOKIE,
-        matches,
-        instructions: actions.into(),
-        ..FlowRule::default()
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ mod networks;
 pub mod refusal;
 mod sandboxes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use endpoint::{Endpoint, Gateways, Joined, NewEndpoint, Sandbox};
 pub use id::Id;
@@ -223,6 +223,20 @@ impl Containers {
         self.endpoints
             .values()
             .filter(move |endpoint| endpoint.network == network)
+    }
+
+    /// The networks whose endpoints are others than in `before`.
+    pub fn changed_networks(&self, before: &Self) -> BTreeSet<Id> {
+        let differ = |one: &Self, other: &Self| -> Vec<Id> {
+            let endpoints = one.endpoints.iter();
+            endpoints
+                .filter(|(id, endpoint)| other.endpoints.get(id) != Some(endpoint))
+                .map(|(_, endpoint)| endpoint.network)
+                .collect()
+        };
+        let mut changed = BTreeSet::from_iter(differ(self, before));
+        changed.extend(differ(before, self));
+        changed
     }
 
     /// The endpoints in a sandbox.
