@@ -27,12 +27,14 @@ pub mod openflow;
 pub mod output;
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
+use rustix::mount::mount_bind;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vswitch_rpc::Call;
 use vswitch_rpc::envelope::decode_reply;
@@ -140,9 +142,35 @@ fn run_inside(place: &Place, words: &[String]) -> Failure {
         let path = place.path.clone();
         return Failure::Namespace { path, error };
     }
+    if let Err(error) = own_files(Path::new(&place.path)) {
+        let path = place.path.clone();
+        return Failure::Namespace { path, error };
+    }
     let error = Command::new(program).args(arguments).exec();
     let program = program.clone();
     Failure::Program { program, error }
+}
+
+/// Puts the files that a named namespace has of its own, its resolv.conf above all, in the place of the
+/// host's, as `ip netns exec` does.
+fn own_files(namespace: &Path) -> io::Result<()> {
+    let named = namespace.parent() == Some(Path::new("/run/netns"));
+    let Some(name) = namespace.file_name().filter(|_| named) else {
+        return Ok(());
+    };
+    let Ok(files) = fs::read_dir(Path::new("/etc/netns").join(name)) else {
+        return Ok(());
+    };
+    vswitch_sys::netns::own_mounts()?;
+    for file in files {
+        let file = file?;
+        let host = Path::new("/etc").join(file.file_name());
+        // What the host has not has no place to be mounted on.
+        if host.exists() {
+            mount_bind(file.path(), host)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what an OpenFlow command found; a difference is written and fails.

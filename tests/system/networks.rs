@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,10 +22,11 @@ const BACK: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
     type Row = (&'static str, fn() -> Result<()>);
-    let trials: [Row; 7] = [
+    let trials: [Row; 8] = [
         ("members_and_strangers", members_and_strangers),
         ("nobody_is_somebody_else", nobody_is_somebody_else),
         ("members_that_are_apart", members_that_are_apart),
+        ("members_have_names", members_have_names),
         ("the_way_out_is_elected", way_out),
         ("what_fails_is_taken_back", taken_back),
         ("restarts", restarts),
@@ -424,6 +427,159 @@ fn members_that_are_apart() -> Result<()> {
         vsctl(&format!("sandbox rm {name}"))?;
     }
     vsctl("network prune")?;
+    ensure_nothing_left(&switch, &here, &named)
+}
+
+/// A question for a name's IPv4 addresses (RFC 1035 §4.1).
+fn question(name: &str) -> Vec<u8> {
+    let mut bytes = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.extend([0, 0, 1, 0, 1]);
+    bytes
+}
+
+/// The name server of the host: everything is at 192.0.2.7 until it hears an empty datagram.
+fn answer_everything() -> Result<JoinHandle<std::io::Result<()>>> {
+    let socket = UdpSocket::bind("127.0.0.1:53")?;
+    Ok(std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        loop {
+            let (size, from) = socket.recv_from(&mut buffer)?;
+            if size == 0 {
+                return Ok(());
+            }
+            // The question again, marked as an answer with one record that is about the name in it.
+            let question = &buffer[12..size];
+            let end = question.iter().position(|byte| *byte == 0).unwrap_or(0) + 5;
+            let is_ipv4 = question.get(end - 4..end) == Some(&[0, 1, 0, 1]);
+            let mut answer = buffer[..2].to_vec();
+            answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_ipv4), 0, 0, 0, 0]);
+            answer.extend(&question[..end]);
+            if is_ipv4 {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
+            }
+            socket.send_to(&answer, from)?;
+        }
+    }))
+}
+
+/// Members find each other by name, and whoever else there is by the host's name servers.
+fn members_have_names() -> Result<()> {
+    let here = Namespace::here()?;
+    let named = namespaces()?;
+    let conf = tempfile::NamedTempFile::new()?;
+    std::fs::write(conf.path(), "nameserver 127.0.0.1\n")?;
+    let conf = conf.path().to_str().context("a path")?.to_owned();
+    here.must("mount", &["--bind", &conf, "/etc/resolv.conf"])?;
+    let host = answer_everything()?;
+    let mut switch = Switch::start()?;
+    let vsctl = |switch: &Switch, line: &str| switch.vsctl(&line.split(' ').collect::<Vec<_>>());
+    let subnets = "--ipv6 --subnet 10.1.0.0/24 --subnet fd01::/64";
+    vsctl(&switch, &format!("network create red {subnets}"))?;
+    vsctl(&switch, "network create blue --subnet 10.2.0.0/24")?;
+    vsctl(
+        &switch,
+        "network create mute --subnet 10.3.0.0/24 --opt vswitch.dns=false",
+    )?;
+    let shown = vsctl(&switch, "network inspect red")?;
+    ensure!(shown.contains("name server 10.1.0.1\n"), "{shown}");
+    ensure!(shown.contains("name server fd01::1\n"), "{shown}");
+    for name in ["c1", "c2", "c3"] {
+        vsctl(&switch, &format!("sandbox create {name}"))?;
+    }
+    vsctl(&switch, "network connect red c1 --alias web")?;
+    vsctl(&switch, "network connect red c2 --alias Web")?;
+    vsctl(&switch, "network connect blue c2")?;
+    vsctl(&switch, "network connect blue c3 --alias db")?;
+    vsctl(&switch, "network connect mute c3 --gw-priority 1")?;
+    // What a program in a sandbox finds, in the words of getent(1).
+    let finds =
+        |switch: &Switch, sandbox: &str, database: &str, name: &str| -> Result<BTreeSet<String>> {
+            let words = ["sandbox", "exec", sandbox, "getent", database, name];
+            let output = switch.try_vsctl(&words)?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let lines = text.lines().filter_map(|line| {
+                let mut words = line.split_whitespace();
+                let first = words.next()?;
+                let word = if database == "hosts" {
+                    words.next()?
+                } else {
+                    first
+                };
+                Some(word.to_owned())
+            });
+            Ok(lines.collect())
+        };
+    let expect = |switch: &Switch, sandbox: &str, database: &str, name: &str, wanted: &[&str]| {
+        let found = finds(switch, sandbox, database, name)?;
+        let wanted: BTreeSet<String> = wanted.iter().map(|&word| word.to_owned()).collect();
+        ensure!(
+            found == wanted,
+            "{sandbox} finds {name} at {found:?}, not at {wanted:?}"
+        );
+        Ok(())
+    };
+    for name in ["c2", "C2", "c2.red"] {
+        expect(&switch, "c1", "ahostsv4", name, &["10.1.0.3"])?;
+    }
+    expect(&switch, "c1", "ahostsv6", "c2", &["fd01::3"])?;
+    expect(&switch, "c1", "ahostsv4", "web", &["10.1.0.2", "10.1.0.3"])?;
+    expect(&switch, "c1", "hosts", "10.1.0.3", &["c2.red"])?;
+    expect(&switch, "c1", "hosts", "fd01::3", &["c2.red"])?;
+    // Who is on two networks hears of both, by whatever server.
+    expect(&switch, "c2", "ahostsv4", "c1", &["10.1.0.2"])?;
+    expect(&switch, "c2", "ahostsv4", "db", &["10.2.0.3"])?;
+    expect(&switch, "c1", "ahostsv4", "db", &["192.0.2.7"])?;
+    expect(&switch, "c1", "ahostsv4", "www.example.org", &["192.0.2.7"])?;
+    // By a stream, and of nobody who is not on the network.
+    let c1 = Namespace::named("c1")?;
+    let c3 = Namespace::named("c3")?;
+    let answer = c1.run(|| {
+        let mut stream = TcpStream::connect("10.1.0.1:53")?;
+        stream.set_read_timeout(Some(BACK))?;
+        let question = question("web.red");
+        stream.write_all(&(question.len() as u16).to_be_bytes())?;
+        stream.write_all(&question)?;
+        let mut size = [0; 2];
+        stream.read_exact(&mut size)?;
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(size))];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    })?;
+    ensure!(
+        answer[..2] == [0, 7] && answer[6..8] == [0, 2],
+        "{answer:?}"
+    );
+    let refused = c3.run(|| Ok(TcpStream::connect("10.3.0.1:53").map(drop)))?;
+    let kind = refused.map_err(|error| error.kind());
+    ensure!(kind == Err(ErrorKind::ConnectionRefused), "{kind:?}");
+    drop((c1, c3));
+    // Whoever leaves has no name any more; nothing else changes by a restart.
+    switch.kill_control()?;
+    switch.start_control()?;
+    expect(&switch, "c1", "ahostsv4", "c2", &["10.1.0.3"])?;
+    vsctl(&switch, "network disconnect red c2")?;
+    expect(&switch, "c1", "ahostsv4", "c2", &["192.0.2.7"])?;
+    expect(&switch, "c1", "ahostsv4", "web", &["10.1.0.2"])?;
+    expect(&switch, "c2", "ahostsv4", "db", &["10.2.0.3"])?;
+    // A host whose servers do not answer says so, and goes on with names of its own.
+    UdpSocket::bind("127.0.0.1:0")?.send_to(&[], "127.0.0.1:53")?;
+    host.join()
+        .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    expect(&switch, "c1", "ahostsv4", "www.example.org", &[])?;
+    expect(&switch, "c1", "ahostsv4", "c1", &["10.1.0.2"])?;
+    for name in ["c1", "c2", "c3"] {
+        vsctl(&switch, &format!("sandbox rm {name}"))?;
+        ensure!(
+            !Path::new("/etc/netns").join(name).exists(),
+            "its files are left"
+        );
+    }
+    vsctl(&switch, "network prune")?;
+    here.must("umount", &["/etc/resolv.conf"])?;
     ensure_nothing_left(&switch, &here, &named)
 }
 

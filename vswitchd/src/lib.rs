@@ -25,6 +25,7 @@ pub mod ipam;
 pub mod listen;
 pub mod log;
 pub mod model;
+pub mod names;
 pub mod openflow;
 pub mod plan;
 mod readiness;

@@ -80,6 +80,7 @@ pub(super) const CREATE: Command = Command {
            com.docker.network.bridge.name=NAME            the name of its bridge\n\
            com.docker.network.bridge.enable_icc=false     members reach the host only\n\
            vswitch.antispoof=false                        endpoints may use addresses that are not theirs\n\
+           vswitch.dns=false                              no name server at the gateways\n\
            com.docker.network.container_iface_prefix=TEXT what interfaces are called in sandboxes",
     examples: &[
         example(
@@ -448,6 +449,12 @@ fn print_one(network: &Network, _: &Typed<'_>, page: &mut Page) {
         for (key, value) in pairs {
             page.line(format_args!("  {word} {key}={value}"));
         }
+    }
+    for server in &network.name_servers {
+        page.line(format_args!("  name server {server}"));
+    }
+    if let Some(why) = &network.name_server_error {
+        page.line(format_args!("  no name server: {why}"));
     }
     super::endpoint::print_all(&network.endpoints, 2, page);
 }

@@ -96,6 +96,12 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// For people.
     pub labels: BTreeMap<String, String>,
+    /// Where its members' names are served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<IpAddr>,
+    /// Why they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_server_error: Option<String>,
     /// Who is on it.
     pub endpoints: Vec<Endpoint>,
 }

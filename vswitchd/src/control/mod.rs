@@ -29,6 +29,7 @@ use crate::host::Device;
 use crate::host::netlink::Link;
 use crate::log::Log;
 use crate::model::Port;
+use crate::names::Names;
 use crate::openflow::Agent;
 use crate::openflow::tables::Tables;
 use crate::plan::{self, Seen};
@@ -75,6 +76,8 @@ pub struct Control {
     failed: uplinks::Failed,
     /// Uplinks that do not take what they should, and why, by the numbers of their ports.
     pub(crate) unsteered: BTreeMap<u32, String>,
+    /// Who serves names on container networks.
+    pub(crate) names: Names,
     /// What is said, how loudly, and where.
     pub(crate) log: Log,
     /// What samples of the datapath's counters have shown.
@@ -114,6 +117,7 @@ impl Control {
             needs: None,
             failed: uplinks::Failed::default(),
             unsteered: BTreeMap::new(),
+            names: Names::default(),
             log,
             sampled: Sampled::default(),
             cleared: Cleared::default(),
@@ -163,6 +167,10 @@ impl Control {
         self.underlay.stir();
         let Err(error) = result else {
             self.forget_removed();
+            let changes = self.belief.containers.changes(&before.containers);
+            self.names
+                .settle(&self.belief.containers, &changes.networks);
+            self.name_servers_for(&changes.sandboxes, &before.containers);
             return Ok(());
         };
         for id in &new {
@@ -199,8 +207,8 @@ impl Control {
             self.set_tables(bridge).await?;
         }
         // An endpoint is held to what it may say before it can say anything.
-        let changed = self.belief.containers.changed_networks(&before.containers);
-        self.settle_networks(|network| changed.contains(network))
+        let changes = self.belief.containers.changes(&before.containers);
+        self.settle_networks(|network| changes.networks.contains(network))
             .await?;
         for id in new {
             self.attach(*id).await?;

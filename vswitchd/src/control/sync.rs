@@ -16,6 +16,7 @@ use super::Control;
 use crate::dataplane::{DataplaneError, Events, unexpected};
 use crate::host::{Device, device};
 use crate::model::Port;
+use crate::model::containers::Containers;
 
 /// Pause before another try to bring the datapath back, after the first failure; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -125,6 +126,14 @@ impl Control {
         }
         self.steer();
         self.route_all();
+        let containers = &self.belief.containers;
+        self.names.settle(containers, &BTreeSet::new());
+        let sandboxes = containers
+            .sandboxes()
+            .into_iter()
+            .map(|one| one.id)
+            .collect();
+        self.name_servers_for(&sandboxes, &Containers::default());
         Ok(())
     }
 

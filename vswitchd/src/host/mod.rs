@@ -13,6 +13,7 @@ pub mod named;
 pub mod netlink;
 pub mod network;
 pub mod place;
+pub mod resolv;
 pub mod watch;
 
 pub use device::{Device, DeviceError};

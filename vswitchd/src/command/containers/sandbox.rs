@@ -1,5 +1,6 @@
 //! Making, seeing and removing sandboxes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use vswitch_rpc::method::Done;
@@ -10,9 +11,10 @@ use vswitch_rpc::{Code, Refusal};
 use super::network::kernel;
 use super::{check_labels, new_id};
 use crate::control::Control;
-use crate::host::named;
 use crate::host::place::Place;
-use crate::model::containers::{CnmError, Id, NewSandbox, Sandbox};
+use crate::host::{named, resolv};
+use crate::model::containers::{CnmError, Containers, Id, NewSandbox, Sandbox};
+use crate::names;
 use crate::store::Belief;
 
 impl Control {
@@ -98,6 +100,28 @@ impl Control {
                 }
             });
         self.commit(next, Vec::new()).await
+    }
+
+    /// Has what runs in sandboxes ask the servers of their networks for names, where we made the namespace.
+    /// Sandboxes that are gone were in `before`.
+    pub(crate) fn name_servers_for(&self, sandboxes: &BTreeSet<Id>, before: &Containers) {
+        for id in sandboxes {
+            let containers = &self.belief.containers;
+            let here = containers.sandbox_by_id(id);
+            let sandbox = here.or_else(|| before.sandbox_by_id(id));
+            let Some(sandbox) = sandbox.filter(|sandbox| sandbox.made) else {
+                continue;
+            };
+            let told = if containers.in_sandbox(id).next().is_some() {
+                resolv::write(&sandbox.name, &names::servers_of(containers, id))
+            } else {
+                resolv::remove(&sandbox.name)
+            };
+            if let Err(error) = told {
+                let sandbox = &sandbox.name;
+                tracing::warn!(sandbox, %error, "its resolv.conf could not be written");
+            }
+        }
     }
 
     /// Makes the namespaces of sandboxes that are not there.

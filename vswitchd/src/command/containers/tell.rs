@@ -15,6 +15,7 @@ impl Control {
         let bridge = self.belief.switch.network_bridge(&id).ok();
         let mut endpoints: Vec<&Endpoint> = containers.of_network(&network.id).collect();
         endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+        let names = self.names.status(&network.id);
         rpc::Network {
             id,
             name: network.name.clone(),
@@ -26,6 +27,11 @@ impl Control {
             subnets: network.subnets.iter().map(tell_subnet).collect(),
             options: network.options.clone(),
             labels: network.labels.clone(),
+            name_servers: match names {
+                Some(Ok(servers)) => servers.to_vec(),
+                Some(Err(_)) | None => Vec::new(),
+            },
+            name_server_error: names.and_then(|names| names.err().map(str::to_owned)),
             endpoints: endpoints
                 .into_iter()
                 .map(|endpoint| self.tell_endpoint(endpoint))

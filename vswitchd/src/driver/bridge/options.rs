@@ -16,7 +16,8 @@ const BRIDGE: &str = "com.docker.network.bridge.name";
 const PREFIX: &str = "com.docker.network.container_iface_prefix";
 const ICC: &str = "com.docker.network.bridge.enable_icc";
 const ANTISPOOF: &str = "vswitch.antispoof";
-const ALLOWED: [&str; 5] = [MTU, BRIDGE, PREFIX, ICC, ANTISPOOF];
+const NAMES: &str = "vswitch.dns";
+const ALLOWED: [&str; 6] = [MTU, BRIDGE, PREFIX, ICC, ANTISPOOF, NAMES];
 
 /// What a network says to its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Options {
     pub icc: bool,
     /// Endpoints are held to their own addresses.
     pub antispoof: bool,
+    /// Names are served at the gateways.
+    pub names: bool,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             prefix: "eth".into(),
             icc: true,
             antispoof: true,
+            names: true,
         }
     }
 }
@@ -63,12 +67,13 @@ impl Options {
                     Ok(mtu) if (MTU_MIN..=MTU_MAX).contains(&mtu) => read.mtu = Some(mtu),
                     _ => return fails("it takes a number of bytes from 1280 to 65521"),
                 },
-                ICC | ANTISPOOF => {
+                ICC | ANTISPOOF | NAMES => {
                     let Some(said) = boolean(value) else {
                         return fails("it takes true or false");
                     };
                     match key.as_str() {
                         ICC => read.icc = said,
+                        NAMES => read.names = said,
                         _ => read.antispoof = said,
                     }
                 }

@@ -11,7 +11,7 @@ pub struct Id([u8; 32]);
 
 impl Id {
     /// Of these bytes, which are handed in because this module knows no chance.
-    pub fn new(bytes: [u8; 32]) -> Self {
+    pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

@@ -225,18 +225,22 @@ impl Containers {
             .filter(move |endpoint| endpoint.network == network)
     }
 
-    /// The networks whose endpoints are others than in `before`.
-    pub fn changed_networks(&self, before: &Self) -> BTreeSet<Id> {
-        let differ = |one: &Self, other: &Self| -> Vec<Id> {
+    /// What has other endpoints than in `before`.
+    pub fn changes(&self, before: &Self) -> Changes {
+        let mut changes = Changes::default();
+        for (one, other) in [(self, before), (before, self)] {
             let endpoints = one.endpoints.iter();
-            endpoints
-                .filter(|(id, endpoint)| other.endpoints.get(id) != Some(endpoint))
-                .map(|(_, endpoint)| endpoint.network)
-                .collect()
-        };
-        let mut changed = BTreeSet::from_iter(differ(self, before));
-        changed.extend(differ(before, self));
-        changed
+            let differ =
+                endpoints.filter(|(id, endpoint)| other.endpoints.get(id) != Some(endpoint));
+            for (_, endpoint) in differ {
+                changes.networks.insert(endpoint.network);
+                let joined = endpoint.joined.as_ref();
+                changes
+                    .sandboxes
+                    .extend(joined.map(|joined| joined.sandbox));
+            }
+        }
+        changes
     }
 
     /// The endpoints in a sandbox.
@@ -252,6 +256,15 @@ impl Containers {
     pub fn ipam(&self) -> &Ipam {
         &self.ipam
     }
+}
+
+/// What a change of endpoints is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Networks that they are on or were on.
+    pub networks: BTreeSet<Id>,
+    /// Sandboxes that they are in or were in.
+    pub sandboxes: BTreeSet<Id>,
 }
 
 /// The one that a person means: by name, by id, or by the beginning of an id.
