@@ -11,7 +11,8 @@
 //! [`crate::control::Control`] and tells them what is. Cost: a change rebuilds the names of the networks that
 //! it is about; a question a few lookups in tables.
 //!
-//! Bounds: see [`serve`]. Spec: RFC 1034, RFC 1035, RFC 4343, RFC 6891, RFC 7766.
+//! Bounds: 64 streams of a gateway, 1,024 questions that are asked elsewhere. Spec: RFC 1034, RFC 1035, RFC 4343,
+//! RFC 6891, RFC 7766.
 
 mod message;
 mod serve;
