@@ -41,6 +41,8 @@ fn spec() -> RouterPortSpec {
         }),
         dhcpv6: true,
         dns: vec![[10, 0, 1, 53].into(), "fd00::53".parse().expect("sound")],
+        snat: Vec::new(),
+        dnat: Vec::new(),
     }
 }
 

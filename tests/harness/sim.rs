@@ -101,6 +101,7 @@ pub fn router(id: u32) -> RouterSpec {
         name: format!("r{id}"),
         neighbours_max: 4096,
         errors_rate: 100,
+        zone: 0xf000 + id as u16,
     }
 }
 
@@ -119,6 +120,8 @@ pub fn router_port(id: u32, bridge: u32, router: u32, vlan: u16, addresses: &[&s
         dhcp: None,
         dhcpv6: false,
         dns: Vec::new(),
+        snat: Vec::new(),
+        dnat: Vec::new(),
     };
     PortSpec {
         kind: PortKind::Router(Box::new(own)),

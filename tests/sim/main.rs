@@ -8,6 +8,7 @@
 //! * `lives` — flows that come, count and go: timeouts, learning, removal
 //! * `groups` — groups and meters
 //! * `tracking` — connections, address translation, fragments
+//! * `translating` — address translation at routers' ports
 //! * `tunnels` — VXLAN and Geneve through a bridge
 //! * `routing` — routers: forwarding, errors, routes, VLANs, isolation
 //! * `neighbours` — who is where: questions, queues, floods, expiry, claims
@@ -28,6 +29,7 @@ mod offloads;
 mod routing;
 mod switching;
 mod tracking;
+mod translating;
 mod tunnels;
 mod workers;
 

@@ -70,14 +70,14 @@ fn one(sim: &mut Sim, port: u32, frame: Vec<u8>, to: u32) -> Vec<u8> {
 }
 
 /// Source and destination address, and source and destination port.
-fn tuple(frame: &[u8]) -> ([u8; 4], [u8; 4], u16, u16) {
+pub(crate) fn tuple(frame: &[u8]) -> ([u8; 4], [u8; 4], u16, u16) {
     let address = |at: usize| frame[at..at + 4].try_into().expect("four bytes");
     let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
     (address(26), address(30), word(34), word(36))
 }
 
 /// Whether a frame's sums are right.
-fn assert_sums(frame: &[u8]) {
+pub(crate) fn assert_sums(frame: &[u8]) {
     let ip = &frame[14..];
     let mut sum = Sum::new();
     sum.add(&ip[..20]);

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use vswitch_tests::netns::Namespace;
 use vswitch_tests::process::Switch;
@@ -36,8 +37,9 @@ enum Ports {
 
 pub(crate) fn trials() -> Vec<Trial> {
     type Trying = fn(Ports) -> Result<()>;
-    let both: [(&str, Trying); 3] = [
+    let both: [(&str, Trying); 4] = [
         ("two_networks", two_networks),
+        ("translation", translation),
         ("errors", errors),
         ("path_mtu", path_mtu),
     ];
@@ -220,6 +222,136 @@ fn two_networks(ports: Ports) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Has a client send something to a server and hear it again; who asked, as the server sees it.
+fn exchange(
+    (client, target): (&Namespace, &str),
+    (server, own): (&Namespace, &str),
+) -> Result<IpAddr> {
+    let listener = server.run(|| Ok(TcpListener::bind(own)?))?;
+    let serving = server.spawn(move || {
+        let (mut stream, peer) = listener.accept()?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut heard = [0; 4];
+        stream.read_exact(&mut heard)?;
+        stream.write_all(&heard)?;
+        Ok(peer.ip())
+    })?;
+    client.run(|| {
+        let target: SocketAddr = target.parse()?;
+        let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"ping")?;
+        let mut heard = [0; 4];
+        stream.read_exact(&mut heard)?;
+        ensure!(&heard == b"ping", "{heard:?} came back");
+        Ok(())
+    })?;
+    match serving.join() {
+        Ok(peer) => peer,
+        Err(_) => bail!("the server panicked"),
+    }
+}
+
+/// The same by datagrams.
+fn exchange_datagrams(
+    (client, target): (&Namespace, &str),
+    (server, own): (&Namespace, &str),
+) -> Result<IpAddr> {
+    let listener = server.run(|| Ok(UdpSocket::bind(own)?))?;
+    listener.set_read_timeout(Some(PATIENCE))?;
+    let serving = server.spawn(move || {
+        let mut heard = [0; 4000];
+        let (size, peer) = listener.recv_from(&mut heard)?;
+        listener.send_to(&heard[..size], peer)?;
+        Ok(peer.ip())
+    })?;
+    client.run(|| {
+        let target: SocketAddr = target.parse()?;
+        let socket = UdpSocket::bind((traffic::unspecified(target.ip()), 0))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.connect(target)?;
+        // Two packets of 1500 bytes do not hold it, so it comes in pieces.
+        socket.send(&[7; 3500])?;
+        let mut heard = [0; 4000];
+        let size = socket.recv(&mut heard)?;
+        ensure!(size == 3500, "{size} bytes came back");
+        Ok(())
+    })?;
+    match serving.join() {
+        Ok(peer) => peer,
+        Err(_) => bail!("the server panicked"),
+    }
+}
+
+/// A network behind one address, as hosts see it from both sides.
+fn translation(ports: Ports) -> Result<()> {
+    let mut rig = Rig::new("A network behind one address", ports)?;
+    let (inner, outer) = (
+        ["10.0.4.2/24", "fd00:4::2/64"],
+        ["192.0.2.9/24", "2001:db8:5::9/64"],
+    );
+    rig.settle("inner", &inner, &["10.0.4.1", "fd00:4::1"])?;
+    rig.settle("outer", &outer, &[])?;
+    let (masked, masked_v6) = (address("192.0.2.1"), address("2001:db8:5::1"));
+    let work = |rig: &Rig| -> Result<()> {
+        let (inner, outer) = (rig.at("inner")?, rig.at("outer")?);
+        for far in ["192.0.2.9", "2001:db8:5::9"] {
+            traffic::await_ping(inner, address(far), PATIENCE)?;
+            traffic::ping(inner, address(far), 4000, 2)?;
+            traffic::tcp(inner, outer, address(far), 20_000_000)?;
+        }
+        let seen = exchange((inner, "192.0.2.9:7000"), (outer, "192.0.2.9:7000"))?;
+        ensure!(seen == masked, "{seen} is seen outside");
+        let seen = exchange(
+            (inner, "[2001:db8:5::9]:7000"),
+            (outer, "[2001:db8:5::9]:7000"),
+        )?;
+        ensure!(seen == masked_v6, "{seen} is seen outside");
+        let seen = exchange_datagrams((inner, "192.0.2.9:7000"), (outer, "192.0.2.9:7000"))?;
+        ensure!(seen == masked, "{seen} is seen outside");
+        // Who is led inside sees who asks.
+        let seen = exchange((outer, "192.0.2.1:8080"), (inner, "10.0.4.2:80"))?;
+        ensure!(seen == address("192.0.2.9"), "{seen} is seen inside");
+        let seen = exchange_datagrams((outer, "192.0.2.1:5003"), (inner, "10.0.4.2:5003"))?;
+        ensure!(seen == address("192.0.2.9"), "{seen} is seen inside");
+        // A port that nobody has published, and one behind which nobody listens.
+        for port in [8081, 8080] {
+            let refused = outer.run(|| Ok(TcpStream::connect((masked, port)).map(drop)))?;
+            let kind = refused.map_err(|error| error.kind());
+            let closed = port == 8080;
+            ensure!(
+                kind.is_err() && (!closed || kind == Err(ErrorKind::ConnectionRefused)),
+                "{kind:?}"
+            );
+        }
+        traffic::ping(outer, masked, 56, 2)?;
+        Ok(())
+    };
+    rig.hold(work)?;
+    rig.hold(|rig| {
+        // Errors from beyond the translation reach who is meant.
+        let shown = rig.at("inner")?.must(
+            "traceroute",
+            &["-n", "-w", "2", "-q", "1", "-m", "3", "192.0.2.9"],
+        )?;
+        let hops = shown.lines().skip(1);
+        let seen: Vec<_> = hops
+            .filter_map(|line| line.split_whitespace().nth(1))
+            .collect();
+        ensure!(seen == ["10.0.4.1", "192.0.2.9"], "{shown}");
+        let tracked = rig
+            .switch
+            .vsctl(&["dpctl", "dump-conntrack", "zone=61440"])?;
+        ensure!(tracked.contains("src=10.0.4.2"), "{tracked}");
+        Ok(())
+    })?;
+    // What begins after a datapath has ended is translated by the next one.
+    rig.switch.kill_control()?;
+    rig.switch.start_control()?;
+    rig.switch.kill_datapath()?;
+    rig.hold(work)
 }
 
 /// What `ping` says of a target that does not answer.

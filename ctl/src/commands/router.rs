@@ -46,7 +46,10 @@ const PORT_SETTINGS: &str = "address=A/L,..     its addresses, with the lengths 
      dhcp_host=MAC@A,.. give this address to this host\n\
      dhcp_lease=S       for so many seconds, 3600 without it\n\
      dhcpv6=true        answer hosts that ask for servers of names\n\
-     dns=A,..           servers of names that hosts are told of";
+     dns=A,..           servers of names that hosts are told of\n\
+     snat=masquerade    what leaves has the port's address; or ADDRESS[-ADDRESS][:PORT-PORT],..\n\
+     dnat=PROTOCOL:ADDRESS:PORT[-PORT]=HOST[:PORT],..\n\
+                        connections to the port's address are for a host behind the router";
 
 pub(super) const ADD: Command = Command {
     words: &["router", "add"],
@@ -62,7 +65,8 @@ pub(super) const ADD: Command = Command {
     long: "A router has ports, routes and neighbours that no other router knows, so two routers may \
            have the same networks.\n\n\
            neighbours=N  most neighbours that it knows, 16384 without it\n\
-           icmp_rate=N   ICMP errors that each of its ports sends a second, 100 without it",
+           icmp_rate=N   ICMP errors that each of its ports sends a second, 100 without it\n\
+           zone=N        the zone of the connections that it translates",
     examples: &[
         example("vsctl router add r1", "A router"),
         example(

@@ -269,10 +269,8 @@ pub fn execute(
                 }
             }
             DpAction::FitRoute(mtu, what) => {
-                let larger = |work: &mut Work| {
-                    segment_size(&work.packet) > *mtu as usize + usize::from(work.layout.l3)
-                };
-                if let Some(work) = current.take_if(larger) {
+                let unfit = |work: &mut Work| is_unfit(&work.packet, work.layout, *mtu, what);
+                if let Some(work) = current.take_if(unfit) {
                     tools.sink.routed.push((**what, work.packet));
                 }
             }
@@ -469,6 +467,21 @@ fn truncate(packet: &mut Packet, len: usize, pool: &mut FramePool) {
         packet.truncate(len, |frame| pool.free(frame));
         packet.offload = Offload::default();
     }
+}
+
+/// Whether a packet does not fit a route with this MTU, as far as its errand is about that.
+#[inline]
+fn is_unfit(packet: &Packet, layout: Layout, mtu: u32, what: &ToRouter) -> bool {
+    let l3 = usize::from(layout.l3);
+    if segment_size(packet) <= mtu as usize + l3 {
+        return false;
+    }
+    if !what.leaves_cutting() {
+        return true;
+    }
+    // It is cut when it has its new source.
+    let header = packet.head().get(l3..).and_then(|ip| ip.first_chunk::<8>());
+    !header.is_some_and(|ip| ip[0] >> 4 == 4 && ip[6] & 0x40 == 0)
 }
 
 /// The size with which a packet leaves: of a super-frame that of its largest segment.

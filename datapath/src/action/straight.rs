@@ -3,7 +3,7 @@
 //!
 //! Law: what comes of it is what [`execute`](super::execute) makes of the same actions; only sooner.
 
-use super::{Sink, header, segment_size};
+use super::{Sink, header, is_unfit};
 use crate::buffer::{FramePool, Packet};
 use crate::counters::{DropReason, Drops};
 use crate::extract::Layout;
@@ -75,7 +75,7 @@ impl<'a> Straight<'a> {
                 }
                 DpAction::PopVlan => header::pop_vlan(&mut packet, &mut layout),
                 DpAction::FitRoute(mtu, what) => {
-                    if segment_size(&packet) > *mtu as usize + usize::from(layout.l3) {
+                    if is_unfit(&packet, layout, *mtu, what) {
                         sink.routed.push((**what, packet));
                         return None;
                     }

@@ -507,6 +507,8 @@ mod tests {
             dhcp: None,
             dhcpv6: false,
             dns: Vec::new(),
+            snat: Vec::new(),
+            dnat: Vec::new(),
         };
         let dhcp = DhcpSpec {
             ranges: vec![(BASE.into(), (BASE + len - 1).into())],

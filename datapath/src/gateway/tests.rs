@@ -42,6 +42,8 @@ fn spec() -> RouterPortSpec {
         }),
         dhcpv6: true,
         dns: vec![[10, 0, 1, 53].into(), "fd00::53".parse().unwrap()],
+        snat: Vec::new(),
+        dnat: Vec::new(),
     }
 }
 

@@ -26,6 +26,7 @@ mod hash;
 mod learn;
 mod meter;
 mod mirror;
+mod nat;
 mod normal;
 mod punt;
 mod recent;

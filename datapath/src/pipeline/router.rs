@@ -44,6 +44,14 @@ pub struct ToRouter {
     pub errand: Errand,
 }
 
+impl ToRouter {
+    /// Whether it is no matter of what is too large and may be cut: that is done later on the way.
+    #[must_use]
+    pub const fn leaves_cutting(&self) -> bool {
+        matches!(self.errand, Errand::TooBig { .. })
+    }
+}
+
 /// What is to be done with a packet that is brought to a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Errand {
@@ -58,6 +66,11 @@ pub enum Errand {
         /// Which.
         next: IpAddr,
     },
+    /// It is too large for a port by which it would go on with another source, and may not be cut.
+    TooBig {
+        /// By which port.
+        out: PortIndex,
+    },
     /// It is too large for the port by which it would go on.
     Cut {
         /// By which port.
@@ -65,6 +78,33 @@ pub enum Errand {
         /// To which neighbour.
         next: IpAddr,
     },
+}
+
+/// How far a packet has come at a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// It has come, and nobody has asked about its connection.
+    Arrived,
+    /// It comes from a host that others are led to, and its connection is known.
+    Seen,
+    /// It is as its connection says. Who begins one may be led to somebody else.
+    Tracked,
+    /// It has been led to somebody else.
+    Led,
+    /// It has its new source.
+    Leaves {
+        /// By which port it goes.
+        out: PortIndex,
+        /// To which neighbour.
+        next: IpAddr,
+    },
+}
+
+/// A packet's addresses, with the fields that they are in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    pub(super) to: (Field, IpAddr),
+    pub(super) from: (Field, IpAddr),
 }
 
 /// A router's port.
@@ -219,6 +259,8 @@ pub struct Router {
     pub(super) routes: Routes,
     /// Its ports.
     pub(super) ports: Vec<PortIndex>,
+    /// The hosts that connections to its addresses are led to.
+    pub(super) led_to: Vec<IpAddr>,
 }
 
 /// Which way an address is.
@@ -259,12 +301,15 @@ impl Router {
             near: Lpm::default(),
             routes: previous.map(|old| old.routes.clone()).unwrap_or_default(),
             ports: Vec::new(),
+            led_to: Vec::new(),
         }
     }
 
     /// A port with these addresses belongs to it.
     pub(super) fn join(&mut self, index: PortIndex, port: &RouterPort) {
         self.ports.push(index);
+        self.led_to
+            .extend(port.spec.dnat.iter().map(|rule| rule.to));
         for own in &port.spec.addresses {
             let network = own.network();
             self.near.insert(&network, Near::Network(index, own.len));
@@ -484,10 +529,53 @@ impl Walk<'_> {
             return self.hear_group(index, own, to_field, to);
         }
         self.cross_port(port, Crossing::Tx);
+        let addresses = Addresses {
+            to: (to_field, to),
+            from: (from_field, from),
+        };
+        self.decide(index, router, addresses, Stage::Arrived);
+    }
+
+    /// Goes on with a packet whose connection was asked about.
+    pub(super) fn route_on(&mut self, index: PortIndex, stage: Stage) {
+        let port = self.tables.port(index);
+        let router = port.and_then(|port| self.tables.router_of(port));
+        let (Some(port), Some(router)) = (port, router) else {
+            return self.note(DropReason::PortUnknown);
+        };
+        let fields = match EtherType(self.work.field(Field::EthType) as u16) {
+            EtherType::IPV6 => (Field::Ipv6Dst, Field::Ipv6Src),
+            _ => (Field::Ipv4Dst, Field::Ipv4Src),
+        };
+        let addresses = Addresses {
+            to: (fields.0, self.peek(fields.0)),
+            from: (fields.1, self.peek(fields.1)),
+        };
+        let name = &port.name;
+        self.detail(|| format!("goes on at {name}"));
+        if let Stage::Leaves { out, next } = stage {
+            return self.pass(index, router, (out, next));
+        }
+        self.decide(index, router, addresses, stage);
+    }
+
+    /// Decides where a packet goes that is the router's to forward or to answer.
+    fn decide(&mut self, index: PortIndex, router: &Router, addresses: Addresses, stage: Stage) {
+        let Addresses {
+            to: (to_field, to),
+            from: (from_field, from),
+        } = addresses;
         self.routed |= bit_of(router.spec.id, to);
         let found = router.find(from, to);
         self.read_leading(to_field, found.to_bits);
-        if let Way::Near(Near::Own(_)) = found.way {
+        let own = match found.way {
+            Way::Near(Near::Own(own)) => Some(own),
+            _ => None,
+        };
+        if self.asks_connection(index, router, addresses, own, stage) {
+            return;
+        }
+        if own.is_some() {
             self.detail(|| format!("{to} is the router's own: answered here"));
             return self.bring(index, Errand::Hear);
         }
@@ -508,7 +596,7 @@ impl Walk<'_> {
             return self.note(DropReason::RouterMartian);
         }
         self.read_leading(from_field, found.from_bits);
-        self.leave(index, router, found.way, (to_field, to));
+        self.leave(index, router, found.way, (to_field, to), stage);
     }
 
     /// A packet to a group reaches a router's port.
@@ -539,7 +627,14 @@ impl Walk<'_> {
     }
 
     /// Sends the packet on that came to a router by `index`.
-    fn leave(&mut self, index: PortIndex, router: &Router, way: Way, (field, to): (Field, IpAddr)) {
+    fn leave(
+        &mut self,
+        index: PortIndex,
+        router: &Router,
+        way: Way,
+        (field, to): (Field, IpAddr),
+        stage: Stage,
+    ) {
         let (refused, hops) = match way {
             Way::None => (Some(Trouble::NoRoute), None),
             // A router does not say to all on a network what somebody from elsewhere wants (RFC 2644).
@@ -585,49 +680,61 @@ impl Walk<'_> {
         if next == to {
             self.read_leading(field, address_bits(to));
         }
+        if let Seen::Failed = self.see_neighbour(router, out, next) {
+            self.detail(|| format!("{next} does not answer"));
+            return self.bring(index, Errand::Refuse(Trouble::HostDown));
+        }
+        if !self.leaves_as_another(index, router, (out, next), stage) {
+            self.pass(index, router, (out, next));
+        }
+    }
+
+    fn see_neighbour(&mut self, router: &Router, out: PortIndex, next: IpAddr) -> Seen {
         let key = NeighbourKey {
             port: out,
             address: next,
         };
         let (dep, seen) = router.neighbours.lookup(key);
         self.depend(dep);
-        match seen {
-            Seen::Failed => {
-                self.detail(|| format!("{next} does not answer"));
-                self.bring(index, Errand::Refuse(Trouble::HostDown));
-            }
+        seen
+    }
+
+    /// Sends the packet by a port to a neighbour, one hop fewer, or has it wait for that.
+    fn pass(&mut self, index: PortIndex, router: &Router, (out, next): (PortIndex, IpAddr)) {
+        let neighbour = match self.see_neighbour(router, out, next) {
+            Seen::Known(neighbour) => neighbour,
+            Seen::Failed => return self.bring(index, Errand::Refuse(Trouble::HostDown)),
             Seen::Unknown => {
                 self.detail(|| format!("{next} is not known yet: the packet waits"));
-                self.bring(index, Errand::Wait { out, next });
+                return self.bring(index, Errand::Wait { out, next });
             }
-            Seen::Known(neighbour) => {
-                let Some(port) = self.tables.port(out) else {
-                    return self.note(DropReason::PortUnknown);
-                };
-                let Some(own) = &port.router else { return };
-                self.detail(|| {
-                    let mac = MacAddr(neighbour.mac());
-                    format!("next hop {next} is {mac} by {}, ttl {}", port.name, ttl - 1)
-                });
-                let check = ToRouter {
-                    port: index,
-                    errand: Errand::Cut { out, next },
-                };
-                self.work
-                    .emit(DpAction::FitRoute(port.mtu, Arc::new(check)));
-                let all = Field::EthSrc.info().max();
-                for (field, mac) in [
-                    (Field::EthSrc, own.spec.mac),
-                    (Field::EthDst, neighbour.mac()),
-                ] {
-                    let value = MacAddr(mac).bits().into();
-                    self.work.set_field(field, value, all);
-                }
-                self.work.set_field(Field::IpTtl, ttl - 1, 0xff);
-                self.out.neighbours.push(neighbour);
-                self.later(Task::Enter(out));
-            }
+        };
+        let Some(port) = self.tables.port(out) else {
+            return self.note(DropReason::PortUnknown);
+        };
+        let Some(own) = &port.router else { return };
+        let ttl = self.work.field(Field::IpTtl).saturating_sub(1);
+        self.detail(|| {
+            let mac = MacAddr(neighbour.mac());
+            format!("next hop {next} is {mac} by {}, ttl {ttl}", port.name)
+        });
+        let check = ToRouter {
+            port: index,
+            errand: Errand::Cut { out, next },
+        };
+        self.work
+            .emit(DpAction::FitRoute(port.mtu, Arc::new(check)));
+        let all = Field::EthSrc.info().max();
+        for (field, mac) in [
+            (Field::EthSrc, own.spec.mac),
+            (Field::EthDst, neighbour.mac()),
+        ] {
+            let value = MacAddr(mac).bits().into();
+            self.work.set_field(field, value, all);
         }
+        self.work.set_field(Field::IpTtl, ttl, 0xff);
+        self.out.neighbours.push(neighbour);
+        self.later(Task::Enter(out));
     }
 
     /// One of several ways: for one connection always the same.
@@ -660,13 +767,13 @@ impl Walk<'_> {
     }
 
     /// Brings the packet to a router, as it is now.
-    fn bring(&mut self, port: PortIndex, errand: Errand) {
+    pub(super) fn bring(&mut self, port: PortIndex, errand: Errand) {
         self.work
             .emit(DpAction::Router(Arc::new(ToRouter { port, errand })));
     }
 
     /// An address of the packet. Who looks at it says how much with [`Self::read_leading`].
-    fn peek(&self, field: Field) -> IpAddr {
+    pub(super) fn peek(&self, field: Field) -> IpAddr {
         let value = self.work.key().field(field);
         if field.info().bits == 32 {
             IpAddr::V4(Ipv4Addr::from_bits(value as u32))
@@ -676,7 +783,7 @@ impl Walk<'_> {
     }
 
     /// Notes that the first `len` bits of a field were read.
-    fn read_leading(&mut self, field: Field, len: u8) {
+    pub(super) fn read_leading(&mut self, field: Field, len: u8) {
         let bits = field.info().bits;
         let rest = bits.saturating_sub(len);
         if rest < bits {

@@ -481,6 +481,7 @@ fn router_text(what: &ToRouter, port: impl Fn(PortIndex) -> String) -> String {
         Errand::Hear => "answer".to_owned(),
         Errand::Refuse(trouble) => format!("refuse={}", trouble.reason().name()),
         Errand::Wait { out, next } => format!("wait={next},out={}", port(out)),
+        Errand::TooBig { out } => format!("refuse=too_big,out={}", port(out)),
         Errand::Cut { out, next } => format!("cut,next={next},out={}", port(out)),
     };
     format!("router({},{text})", port(what.port))

@@ -23,6 +23,7 @@ use vswitch_flow::{Action, BandKind, Field, FlowKey, FlowMask, META_WORD, OfPort
 use super::freeze::{Frozen, Rest};
 use super::mirror::{MirrorSet, Output};
 use super::recent::Sight;
+use super::router::Stage;
 use super::rule::Rule;
 use super::state::{Emitted, State, Unknown, Working};
 use super::tables::{Bridge, Link, Port, Tables};
@@ -160,6 +161,13 @@ pub(super) enum Task {
         vid: Option<u16>,
         /// At most so many bytes of it.
         max_len: Option<u32>,
+    },
+    /// Go on with the packet at a router's port.
+    Route {
+        /// By which it came.
+        port: PortIndex,
+        /// How far it is.
+        stage: Stage,
     },
     /// Copy the packet to these mirrors of a port.
     Mirror {
@@ -346,6 +354,7 @@ impl<'a> Walk<'a> {
             Task::ActionSet(node) => self.action_set(node),
             Task::Bucket { group, at, place } => self.bucket(&group, at, place),
             Task::Emit { port, vid, max_len } => self.emit(port, vid, max_len),
+            Task::Route { port, stage } => self.route_on(port, stage),
             Task::Mirror { port, set } => self.mirror(port, set),
             Task::Undo(state) => {
                 let mirrored = self.work.state.mirrored;

@@ -97,6 +97,10 @@ impl Worker {
                     pool.drop_packet(packet);
                 }
             },
+            Errand::TooBig { out: port } => {
+                let mtu = tables.port(port).map_or(0, |port| port.mtu);
+                gateway.refuse(packet, Trouble::TooBig(mtu), &from, tick, pool, out);
+            }
             Errand::Cut { out: port, next } => {
                 let Some(to) = seat(&tables, port, &|_| Leads::default()) else {
                     self.stats.drops.count(DropReason::PortUnknown);

@@ -23,6 +23,9 @@ pub struct RouterSpec {
     pub neighbours_max: u32,
     /// Most ICMP errors that each of its ports sends a second; 0 is none.
     pub errors_rate: u32,
+    /// The zone of the connections whose addresses it translates. No other router has it, and flows had
+    /// better not.
+    pub zone: u16,
 }
 
 /// Where a router meets a bridge.
@@ -44,6 +47,45 @@ pub struct RouterPortSpec {
     pub dhcpv6: bool,
     /// Servers of names that hosts are told of.
     pub dns: Vec<IpAddr>,
+    /// What the router has leave by it with another source, in each family by the first that is of it.
+    pub snat: Vec<SnatSpec>,
+    /// What comes to one of its addresses for somebody else, the first that covers it.
+    pub dnat: Vec<DnatSpec>,
+}
+
+/// The source that packets leave with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnatSpec {
+    /// First and last address, both of the port.
+    pub addresses: (IpAddr, IpAddr),
+    /// First and last port; `None` is any.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// Whom connections to an address of the port are for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DnatSpec {
+    /// Of this protocol: TCP, UDP or SCTP by number.
+    pub protocol: u8,
+    /// To this address.
+    pub address: IpAddr,
+    /// And a port from the first to the last.
+    pub ports: (u16, u16),
+    /// For this host.
+    pub to: IpAddr,
+    /// At this port, or as far behind it as the packet's port is behind the first.
+    pub to_port: u16,
+}
+
+impl DnatSpec {
+    /// Where a connection goes, if this is about it.
+    #[must_use]
+    pub fn leads(&self, protocol: u8, address: IpAddr, port: u16) -> Option<(IpAddr, u16)> {
+        let (first, last) = self.ports;
+        let covers =
+            self.protocol == protocol && self.address == address && (first..=last).contains(&port);
+        covers.then(|| (self.to, self.to_port.saturating_add(port - first)))
+    }
 }
 
 impl RouterPortSpec {

@@ -18,8 +18,8 @@ use vswitch_dpapi::message::{
     TraceReport, TraceRequest, WorkerStats,
 };
 use vswitch_dpapi::router::{
-    AdvertiseSpec, DhcpSpec, HopSpec, LeaseRow, NeighbourRow, NeighbourState, NeighbourStats,
-    RouteAnswer,
+    AdvertiseSpec, DhcpSpec, DnatSpec, HopSpec, LeaseRow, NeighbourRow, NeighbourState,
+    NeighbourStats, RouteAnswer, SnatSpec,
 };
 use vswitch_dpapi::tunnel::{
     RouteHop, RouteKind, UnderlayAddress, UnderlayDevice, UnderlayNeighbour, UnderlayRoute,
@@ -211,6 +211,7 @@ fn desired() -> Desired {
             name: "r1".into(),
             neighbours_max: 16_384,
             errors_rate: 100,
+            zone: 0xf003,
         }],
     }
 }
@@ -232,6 +233,17 @@ fn router_port() -> RouterPortSpec {
         }),
         dhcpv6: true,
         dns: vec![[10, 0, 1, 53].into()],
+        snat: vec![SnatSpec {
+            addresses: ([10, 0, 1, 1].into(), [10, 0, 1, 1].into()),
+            ports: Some((1024, 65_535)),
+        }],
+        dnat: vec![DnatSpec {
+            protocol: 6,
+            address: [10, 0, 1, 1].into(),
+            ports: (8080, 8089),
+            to: [10, 0, 2, 9].into(),
+            to_port: 80,
+        }],
     }
 }
 

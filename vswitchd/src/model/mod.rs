@@ -14,6 +14,7 @@ pub mod containers;
 pub mod key;
 pub mod mirror;
 pub mod name;
+mod nat;
 pub mod port;
 pub mod refusal;
 pub mod router;

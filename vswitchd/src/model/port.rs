@@ -158,6 +158,8 @@ const KINDS: &[(&str, &[Kind])] = &[
     ("dhcp_lease", &[Kind::Router]),
     ("dhcpv6", &[Kind::Router]),
     ("dns", &[Kind::Router]),
+    ("snat", &[Kind::Router]),
+    ("dnat", &[Kind::Router]),
 ];
 
 /// Whether a port of this kind has this setting.
@@ -494,6 +496,29 @@ pub const KEYS: &[Key<PortSettings>] = &[
         },
         clear: |port| port.router_port.dns.clear(),
         show: |port| router::list(&port.router_port.dns, ToString::to_string),
+    },
+    Key {
+        name: "snat",
+        live: true,
+        takes: "masquerade, or addresses of the port, ADDRESS[-ADDRESS][:PORT-PORT], with commas between",
+        set: |port, text| {
+            port.router_port.snat = router::read::snat(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.snat.clear(),
+        show: |port| router::list(&port.router_port.snat, ToString::to_string),
+    },
+    Key {
+        name: "dnat",
+        live: true,
+        takes: "PROTOCOL:ADDRESS:PORT[-PORT]=HOST[:PORT], with commas between; the protocol is tcp, udp or sctp, \
+                the address one of the port's",
+        set: |port, text| {
+            port.router_port.dnat = router::read::dnat(text)?;
+            Some(())
+        },
+        clear: |port| port.router_port.dnat.clear(),
+        show: |port| router::list(&port.router_port.dnat, ToString::to_string),
     },
 ];
 

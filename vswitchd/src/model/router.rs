@@ -12,6 +12,7 @@ use vswitch_dpapi::{RouterId, RouterPortSpec};
 use vswitch_flow::Prefix;
 
 use super::key::{self, Key};
+use super::nat::{self, Dnat, Snat};
 
 /// Neighbours that a router knows unless told otherwise: every host of a large network.
 pub const NEIGHBOURS: u32 = 16_384;
@@ -58,6 +59,9 @@ pub struct RouterSettings {
     pub neighbours: u32,
     /// ICMP errors of each port in a second.
     pub icmp_rate: u32,
+    /// The zone of connections that it translates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<u16>,
 }
 
 impl Default for RouterSettings {
@@ -65,6 +69,7 @@ impl Default for RouterSettings {
         Self {
             neighbours: NEIGHBOURS,
             icmp_rate: ICMP_RATE,
+            zone: None,
         }
     }
 }
@@ -93,7 +98,31 @@ pub const KEYS: &[Key<RouterSettings>] = &[
         clear: |router| router.icmp_rate = ICMP_RATE,
         show: |router| Some(router.icmp_rate.to_string()),
     },
+    Key {
+        name: "zone",
+        live: true,
+        takes: "the zone of the connections that it translates, from 1 to 65535, which no other router has",
+        set: |router, text| {
+            router.zone = Some(key::number(text, 1..=65_535)?);
+            Some(())
+        },
+        clear: |router| router.zone = None,
+        show: |router| router.zone.map(|zone| zone.to_string()),
+    },
 ];
+
+/// Zones that routers have unless told otherwise: those from here up.
+const ZONES: u16 = 0xf000;
+
+impl Router {
+    /// The zone of the connections that it translates.
+    pub fn zone(&self) -> u16 {
+        // Fewer bits than a zone has, so nothing is lost.
+        self.settings
+            .zone
+            .unwrap_or(ZONES | (self.id & u32::from(!ZONES)) as u16)
+    }
+}
 
 /// What was set on a router's port, besides what all ports have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,10 +150,16 @@ pub struct RouterPort {
     pub dhcpv6: bool,
     /// Servers of names.
     pub dns: Vec<IpAddr>,
+    /// The sources that packets leave with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snat: Vec<Snat>,
+    /// Whom connections to its addresses are for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dnat: Vec<Dnat>,
 }
 
 /// Things with commas between.
-fn several<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn several<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     text.split(',').map(one).collect()
 }
 
@@ -183,6 +218,8 @@ pub(super) mod read {
         let all = several(text, host)?;
         (all.len() <= HOSTS_MAX).then_some(all)
     }
+
+    pub(in super::super) use crate::model::nat::{read_dnat as dnat, read_snat as snat};
 
     pub(in super::super) fn servers(text: &str) -> Option<Vec<IpAddr>> {
         let all = several(text, |one| one.parse().ok())?;
@@ -276,7 +313,7 @@ impl RouterPort {
                     .to_owned(),
             );
         }
-        Ok(())
+        nat::check(&self.snat, &self.dnat, &self.address)
     }
 
     /// The same in the datapath's words.
@@ -301,6 +338,8 @@ impl RouterPort {
             }),
             dhcpv6: self.dhcpv6,
             dns: self.dns.clone(),
+            snat: nat::snat_spec(&self.snat, &self.address),
+            dnat: nat::dnat_spec(&self.dnat),
         }
     }
 }

@@ -459,6 +459,14 @@ impl Switch {
             name: name.into(),
             settings,
         };
+        let mut others = self.routers.values();
+        if let Some(other) = others.find(|other| other.zone() == router.zone()) {
+            return Err(ModelError::Router(format!(
+                "zone {} is router {}'s; give this one another with zone=",
+                router.zone(),
+                other.name
+            )));
+        }
         self.next_router += 1;
         self.routers.insert(name.into(), router);
         Ok(())

@@ -57,6 +57,7 @@ pub fn desired(
                 name: router.name.clone(),
                 neighbours_max: router.settings.neighbours,
                 errors_rate: router.settings.icmp_rate,
+                zone: router.zone(),
             })
             .collect(),
     }
