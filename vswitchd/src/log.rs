@@ -25,7 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// The modules, each with the part of the program whose words are its own.
-const MODULES: [(&str, &str); 17] = [
+const MODULES: [(&str, &str); 18] = [
     ("command", "vswitchd::command"),
     ("control", "vswitchd::control"),
     ("coverage", "vswitchd::coverage"),
@@ -38,6 +38,7 @@ const MODULES: [(&str, &str); 17] = [
     ("log", "vswitchd::log"),
     ("main", "vswitchd"),
     ("model", "vswitchd::model"),
+    ("names", "vswitchd::names"),
     ("openflow", "vswitchd::openflow"),
     ("plan", "vswitchd::plan"),
     ("rpc", "vswitchd::rpc"),
